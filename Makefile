@@ -1,0 +1,124 @@
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# weft: every task of the tree. `make help` lists them.
+
+BUILD	?= build
+PREFIX	?= /usr/local
+DESTDIR	?=
+CC	?= gcc
+CLANG	?= clang
+BPFTOOL	?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
+SAN	?=
+V	?=
+
+Q	:= $(if $(V),,@)
+say	= $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
+empty	:=
+
+VERSION	:= $(shell git describe --tags --always --dirty 2>/dev/null || cat VERSION)
+LIBS	:= $(shell pkg-config --libs libbpf libmnl jansson libsystemd 2>/dev/null)
+WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+SANFLAGS := $(if $(SAN),-fsanitize=address,undefined -fno-sanitize-recover=all)
+CFLAGS	?= -O2 -g
+ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SANFLAGS) -Iinclude -Iuser -I$(BUILD) \
+	-DWEFT_VERSION='"$(VERSION)"' -MMD -MP -pthread
+ARCH	:= $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
+BPF_CFLAGS = -target bpf -D__TARGET_ARCH_$(ARCH) -O2 -g -Wall -Werror -mcpu=v3 -Iinclude -Ivmlinux \
+	-idirafter /usr/include/$(shell $(CC) -print-multiarch) \
+	-MMD -MP
+
+BPF_OBJ	:= $(patsubst bpf/%.bpf.c,$(BUILD)/bpf/%.bpf.o,$(wildcard bpf/*.bpf.c))
+LIB_OBJ	:= $(patsubst user/%.c,$(BUILD)/user/%.o,$(filter-out user/main.c,$(wildcard user/*.c)))
+UNIT	:= $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
+PROG	:= $(BUILD)/tests/prog/test_prog
+PROG_OBJ := $(patsubst tests/prog/%.c,$(BUILD)/tests/prog/%.o,$(wildcard tests/prog/*.c))
+NETBIN	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%,$(wildcard tests/net/*.c))
+TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
+
+.DELETE_ON_ERROR:
+.SECONDARY:
+.PHONY: all deps tests check check-quick check-san demo bench fmt fmt-check lint install clean help
+
+all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
+
+$(BUILD)/weft: $(BUILD)/user/main.o $(BUILD)/libweft.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $(LDFLAGS) $^ $(LIBS) -o $@
+
+$(BUILD)/libweft.a: $(LIB_OBJ)
+	$(call say,AR,$@)
+	$(Q)rm -f $@ && ar rcs $@ $^
+
+$(BUILD)/user/%.o: user/%.c | $(BUILD)/weft.skel.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(BUILD)/bpf/%.bpf.o: bpf/%.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
+$(BUILD)/weft.bpf.o: $(BPF_OBJ)
+	$(call say,BPFLINK,$@)
+	$(Q)$(BPFTOOL) gen object $@ $^
+
+$(BUILD)/weft.skel.h: $(BUILD)/weft.bpf.o
+	$(call say,SKEL,$@)
+	$(Q)$(BPFTOOL) gen skeleton $< name weft_bpf > $@
+
+$(BUILD)/user/datapath.o: $(BUILD)/weft.skel.h
+
+$(BUILD)/tests/unit/%: tests/unit/%.c $(BUILD)/libweft.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a $(LIBS) -lcmocka -o $@
+
+$(BUILD)/tests/prog/%.o: tests/prog/%.c $(BUILD)/weft.skel.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
+
+$(PROG): $(PROG_OBJ) $(BUILD)/libweft.a
+	$(call say,LINK,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $^ $(LIBS) -o $@
+
+$(BUILD)/tests/net/%: tests/net/%.c $(BUILD)/libweft.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a $(LIBS) -o $@
+
+$(BUILD)/tools/%: tools/%.c | $(BUILD)/weft.skel.h
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< -o $@
+
+tests: all $(UNIT) $(if $(PROG_OBJ),$(PROG)) $(NETBIN)	## build the tests
+
+deps:						## install from Debian what is missing
+	$(Q)tools/deps
+
+check: deps					## install what is missing, build, run the tests
+	$(Q)tests/run
+
+demo: deps					## raise a two-node lab, show traffic and a table
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tools/demo
+
+bench: deps					## measure against underlay, host-gw, vxlan
+	$(Q)$(MAKE) --no-print-directory all
+	$(Q)tools/bench
+
+fmt:						## format the C sources
+	$(Q)git ls-files '*.c' '*.h' | grep -v '^vmlinux/' | xargs clang-format -i
+
+install: all					## install program and manual
+	install -D -m 0755 $(BUILD)/weft $(DESTDIR)$(PREFIX)/sbin/weft
+	install -D -m 0644 man/weft.8 $(DESTDIR)$(PREFIX)/share/man/man8/weft.8
+
+clean:						## remove what was built
+	rm -rf $(BUILD)
+
+help:						## list the tasks
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  \1\t\2/p' Makefile | expand -t 16
+
+-include $(shell find $(BUILD) -name '*.d' 2>/dev/null)

@@ -1,0 +1,185 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Pod → remote node: the port and bridge hooks, and the overlay device's egress. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#include "encap.h"
+#include "verdict.h"
+
+char _license[] SEC("license") = "Dual BSD/GPL";
+
+/* A packet on its way to a peer; pointers are valid until the packet is changed. */
+struct egress {
+	const struct weft_config *cfg;
+	const struct weft_peer *peer;
+	struct iphdr *ip;
+	void *data_end;
+	u32 saddr; /* host order */
+};
+
+/* Destination first: most of what is not ours is told apart by it. */
+static __always_inline enum weft_reason find_peer(struct egress *e)
+{
+	u32 daddr = bpf_ntohl(e->ip->daddr);
+	u32 slot;
+
+	if (!in_network(e->cfg, daddr))
+		return WEFT_R_NOT_OVERLAY;
+	if (in_subnet(e->cfg, daddr))
+		return WEFT_R_LOCAL;
+	slot = route_lookup(e->cfg, daddr);
+	e->peer = peer_lookup(slot);
+	return e->peer ? WEFT_R_OK : WEFT_R_NO_ROUTE;
+}
+
+/* A pod may send from its own address only, and only through its own port. */
+static __always_inline enum weft_reason check_source(struct __sk_buff *skb, struct egress *e,
+						     const struct ethhdr *eth, enum weft_hook hook)
+{
+	const struct weft_endpoint *ep;
+
+	e->saddr = bpf_ntohl(e->ip->saddr);
+	if (!in_subnet(e->cfg, e->saddr))
+		return WEFT_R_SPOOFED_LOCAL;
+	if (hook != WEFT_HOOK_PORT)
+		return WEFT_R_OK;
+	ep = endpoint_lookup(e->cfg, e->saddr);
+	if (!ep) {
+		hint_send(WEFT_HINT_ENDPOINT, skb->ifindex, e->ip->saddr, eth->h_source);
+		return WEFT_R_NO_ENDPOINT;
+	}
+	return ep->ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_SPOOFED_LOCAL;
+}
+
+/* What a router must leave to the full stack. */
+static __always_inline enum weft_reason check_plain(const struct iphdr *ip)
+{
+	if (ver_ihl(ip) != IP4_PLAIN)
+		return WEFT_R_IP_OPTIONS;
+	if (ip4_is_fragment(ip))
+		return WEFT_R_FRAGMENT;
+	return ip->ttl <= 1 ? WEFT_R_TTL : WEFT_R_OK;
+}
+
+static __always_inline enum weft_reason check_peer(const struct __sk_buff *skb,
+						   const struct egress *e)
+{
+	if (!(e->peer->flags & WEFT_PEER_RESOLVED))
+		return WEFT_R_NO_NEIGHBOR;
+	return check_size(skb, e->peer, e->ip, e->data_end);
+}
+
+static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, struct egress *e,
+						     enum weft_hook hook)
+{
+	struct ethhdr *eth;
+	enum weft_reason reason;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return WEFT_R_NOT_IPV4;
+	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN);
+	eth = skb_data(skb);
+	e->data_end = skb_data_end(skb);
+	e->ip = (void *)(eth + 1);
+	if ((void *)(e->ip + 1) > e->data_end)
+		return WEFT_R_SHORT;
+	if (!mac_equal(eth->h_dest, e->cfg->bridge_mac))
+		return WEFT_R_NOT_GATEWAY;
+	reason = ip4_check_lengths(e->ip, skb->len - WEFT_ETH_HLEN);
+	if (reason == WEFT_R_OK)
+		reason = find_peer(e);
+	if (reason == WEFT_R_OK)
+		reason = check_source(skb, e, eth, hook);
+	if (reason == WEFT_R_OK)
+		reason = check_plain(e->ip);
+	if (reason == WEFT_R_OK)
+		reason = check_peer(skb, e);
+	return reason;
+}
+
+/* The host stack has routed it already: options and fragments only need carrying. */
+static __always_inline enum weft_reason classify_routed(struct __sk_buff *skb, struct egress *e)
+{
+	enum weft_reason reason;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return WEFT_R_NOT_IPV4;
+	pull_headers(skb, WEFT_IP4_HLEN);
+	e->ip = skb_data(skb);
+	e->data_end = skb_data_end(skb);
+	if ((void *)(e->ip + 1) > e->data_end)
+		return WEFT_R_SHORT;
+	reason = ip4_check_lengths(e->ip, skb->len);
+	if (reason == WEFT_R_OK)
+		reason = find_peer(e);
+	if (reason != WEFT_R_OK)
+		return reason;
+	e->saddr = bpf_ntohl(e->ip->saddr);
+	if ((e->cfg->flags & WEFT_CONFIG_PEER_CHECK) && !in_subnet(e->cfg, e->saddr))
+		return WEFT_R_SPOOFED_LOCAL;
+	return check_peer(skb, e);
+}
+
+static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
+{
+	struct egress e = {.cfg = config_get()};
+	enum weft_reason reason;
+	u32 len = skb->len;
+	struct iphdr *ip;
+	__be16 sport;
+
+	if (!e.cfg)
+		return decline(hook, WEFT_R_DISABLED, len);
+	reason = classify_pod(skb, &e, hook);
+	if (reason != WEFT_R_OK)
+		return decline(hook, reason, len);
+	sport = source_port(e.cfg, flow_hash(skb, e.ip, e.data_end));
+	if (bpf_skb_adjust_room(skb, WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))
+		return decline(hook, WEFT_R_HELPER, len);
+	ip = skb_data(skb) + WEFT_HEADER_LEN;
+	if ((void *)(ip + 1) > skb_data_end(skb))
+		return drop(hook, WEFT_R_HELPER, len);
+	ip4_decrease_ttl(ip);
+	write_outer(skb_data(skb), e.peer, len - WEFT_ETH_HLEN, sport);
+	count(hook, WEFT_FAST, WEFT_R_OK, len);
+	return bpf_redirect(e.peer->ifindex, 0);
+}
+
+SEC("tc")
+int weft_port(struct __sk_buff *skb)
+{
+	return from_pod(skb, WEFT_HOOK_PORT);
+}
+
+SEC("tc")
+int weft_bridge(struct __sk_buff *skb)
+{
+	return from_pod(skb, WEFT_HOOK_BRIDGE);
+}
+
+SEC("tc")
+int weft_tun(struct __sk_buff *skb)
+{
+	struct egress e = {.cfg = config_get()};
+	const enum weft_hook hook = WEFT_HOOK_TUN;
+	enum weft_reason reason;
+	u32 len = skb->len;
+	__be16 sport;
+
+	if (!e.cfg)
+		return decline(hook, WEFT_R_DISABLED, len);
+	reason = classify_routed(skb, &e);
+	if (reason != WEFT_R_OK)
+		return decline(hook, reason, len);
+	sport = source_port(e.cfg, flow_hash(skb, e.ip, e.data_end));
+	/* Room first: it is the step that may refuse, and the packet must then be unchanged. */
+	if (bpf_skb_adjust_room(skb, WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))
+		return decline(hook, WEFT_R_HELPER, len);
+	if (bpf_skb_change_head(skb, WEFT_ETH_HLEN, 0) ||
+	    skb_data(skb) + WEFT_HEADER_LEN > skb_data_end(skb))
+		return drop(hook, WEFT_R_HELPER, len);
+	write_outer(skb_data(skb), e.peer, len, sport);
+	count(hook, WEFT_FAST, WEFT_R_OK, len);
+	return bpf_redirect(e.peer->ifindex, 0);
+}

@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Format udp, sending: room, the peer's prebuilt header, lengths, checksum, source port. */
+#ifndef WEFT_BPF_ENCAP_H
+#define WEFT_BPF_ENCAP_H
+
+#include "parse.h"
+
+/*
+ * FIXED_GSO keeps a 64 KB packet's segment size, the ENCAP flags make it segmentable as a UDP
+ * tunnel, NO_CSUM_RESET keeps a checksum that was already verified.
+ */
+#define ENCAP_FLAGS \
+	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
+	 BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+
+/* Ports of TCP and UDP as one word; 0 for others and for fragments, which must share a port. */
+static __always_inline u32 flow_ports(const struct iphdr *ip, const void *data_end)
+{
+	const u32 *ports = (const void *)(ip + 1);
+
+	if ((ip->protocol != IPPROTO_TCP && ip->protocol != IPPROTO_UDP) || ip4_is_fragment(ip) ||
+	    ver_ihl(ip) != IP4_PLAIN || (void *)(ports + 1) > data_end)
+		return 0;
+	return *ports;
+}
+
+/*
+ * A flow's entropy: the socket's own hash where the packet carries one (TCP: free, and it follows
+ * the stack when it rethinks a path), else a multiplicative mix of addresses and ports.
+ */
+static __always_inline u32 flow_hash(const struct __sk_buff *skb, const struct iphdr *ip,
+				     const void *data_end)
+{
+	u64 mix = (u64)ip->saddr << 32 | ip->daddr;
+
+	if (skb->hash && !ip4_is_fragment(ip))
+		return skb->hash;
+	mix ^= (u64)flow_ports(ip, data_end) * 0x9e3779b97f4a7c15ULL;
+	mix *= 0xff51afd7ed558ccdULL;
+	return (mix >> 32) ^ ip->protocol;
+}
+
+/* Hash to port range as the kernel's udp_flow_src_port(). */
+static __always_inline __be16 source_port(const struct weft_config *cfg, u32 hash)
+{
+	if (!(cfg->flags & WEFT_CONFIG_ENTROPY))
+		return cfg->port;
+	hash ^= hash << 16;
+	return bpf_htons(WEFT_SPORT_MIN + (((u64)hash * WEFT_SPORT_RANGE) >> 32));
+}
+
+static __always_inline u16 csum_fold(u32 sum)
+{
+	sum = (sum & 0xffff) + (sum >> 16);
+	sum = (sum & 0xffff) + (sum >> 16);
+	return ~sum;
+}
+
+/* Writes the 42 bytes in front of an inner packet of inner_len bytes. */
+static __always_inline void write_outer(void *to, const struct weft_peer *peer, u32 inner_len,
+					__be16 sport)
+{
+	struct weft_peer *outer = to;
+	__be16 tot_len = bpf_htons(inner_len + WEFT_OVERHEAD);
+	const u64 *from8 = (const void *)peer;
+	u64 *to8 = to;
+
+	/* By words: the compiler would copy an unaligned packet byte by byte. */
+#pragma unroll
+	for (int i = 0; i < 5; i++)
+		to8[i] = from8[i];
+	outer->tot_len = tot_len;
+	outer->check = csum_fold(peer->ip_csum + tot_len);
+	outer->sport = sport;
+	outer->len = bpf_htons(inner_len + WEFT_UDP_HLEN);
+	outer->udp_check = 0;
+}
+
+/*
+ * Does the packet, or each segment of it, fit the peer's MTU behind the outer headers?
+ * ip is readable for its 20 bytes and has no options when gso_size is set.
+ */
+static __always_inline enum weft_reason check_size(const struct __sk_buff *skb,
+						   const struct weft_peer *peer,
+						   const struct iphdr *ip, const void *data_end)
+{
+	u32 len = bpf_ntohs(ip->tot_len);
+	const struct tcphdr *tcp = (const void *)(ip + 1);
+
+	if (len + WEFT_OVERHEAD > 0xffff)
+		return WEFT_R_TOO_BIG;
+	if (!skb->gso_size)
+		return len + WEFT_OVERHEAD > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
+	if (ver_ihl(ip) != IP4_PLAIN)
+		return WEFT_R_GSO;
+	if (ip->protocol == IPPROTO_UDP)
+		len = skb->gso_size + WEFT_UDP_HLEN;
+	else if (ip->protocol == IPPROTO_TCP && (const void *)(tcp + 1) <= data_end)
+		len = skb->gso_size + (((const u8 *)tcp)[12] >> 4) * 4;
+	else
+		return WEFT_R_GSO;
+	return len + WEFT_IP4_HLEN + WEFT_OVERHEAD > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
+}
+
+#endif

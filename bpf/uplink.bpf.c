@@ -1,0 +1,127 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Remote node → pod or host: ingress of the underlay interface. */
+#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_endian.h>
+
+#include "decap.h"
+#include "verdict.h"
+
+#define HEADERS_LEN (WEFT_HEADER_LEN + WEFT_IP4_HLEN)
+
+/* What is left to know once the packet is accepted: where it goes and why not straight there. */
+struct ingress {
+	const struct weft_config *cfg;
+	const struct weft_endpoint *ep;
+	enum weft_reason detour; /* WEFT_R_OK: straight to the endpoint */
+};
+
+/* The stack must answer, reassemble or route what a plain delivery would get wrong. */
+static __always_inline enum weft_reason find_endpoint(struct ingress *in, const struct iphdr *inner,
+						      u32 daddr)
+{
+	if (ver_ihl(inner) != IP4_PLAIN)
+		return WEFT_R_IP_OPTIONS;
+	if (ip4_is_fragment(inner))
+		return WEFT_R_FRAGMENT;
+	/* The subnet's base is the overlay device's address, the next one the bridge's. */
+	if (daddr - in->cfg->subnet <= 1)
+		return WEFT_R_HOST;
+	if (inner->ttl <= 1)
+		return WEFT_R_TTL;
+	in->ep = endpoint_lookup(in->cfg, daddr);
+	return in->ep && in->ep->flags & WEFT_ENDPOINT_DIRECT ? WEFT_R_OK : WEFT_R_NO_ENDPOINT;
+}
+
+/* Traffic shows a MAC that is not the one we send to: the agent asks the network again. */
+static __always_inline void notice_mac(const struct __sk_buff *skb, const struct outer *outer,
+				       const struct weft_peer *peer)
+{
+	if (peer && peer->flags & WEFT_PEER_RESOLVED && !(peer->flags & WEFT_PEER_ASYMMETRIC) &&
+	    !mac_equal(peer->eth_dst, outer->eth->h_source))
+		hint_send(WEFT_HINT_PEER_MAC, skb->ifindex, outer->ip->saddr, outer->eth->h_source);
+}
+
+static __always_inline enum weft_reason classify(struct __sk_buff *skb, struct ingress *in)
+{
+	const struct weft_peer *peer;
+	enum weft_reason reason;
+	struct outer outer;
+	struct iphdr *inner;
+	void *data_end;
+	u32 daddr;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+		return WEFT_R_NOT_IPV4;
+	if (skb->pkt_type != PACKET_HOST)
+		return WEFT_R_NOT_OVERLAY;
+	pull_headers(skb, HEADERS_LEN);
+	outer.eth = skb_data(skb);
+	outer.ip = (void *)(outer.eth + 1);
+	outer.udp = (void *)(outer.ip + 1);
+	inner = (void *)(outer.udp + 1);
+	data_end = skb_data_end(skb);
+	if ((void *)inner > data_end)
+		return WEFT_R_SHORT;
+	reason = outer_check_address(in->cfg, &outer);
+	if (reason == WEFT_R_OK)
+		reason = outer_check_payload(skb, &outer);
+	if (reason != WEFT_R_OK)
+		return reason;
+	if ((void *)(inner + 1) > data_end)
+		return WEFT_R_SHORT;
+	reason = inner_check(skb, inner, skb->len - WEFT_HEADER_LEN);
+	if (reason == WEFT_R_OK)
+		reason = check_sender(in->cfg, outer.ip->saddr, bpf_ntohl(inner->saddr), &peer);
+	if (reason != WEFT_R_OK)
+		return reason;
+	daddr = bpf_ntohl(inner->daddr);
+	if (!in_subnet(in->cfg, daddr))
+		return WEFT_R_FOREIGN_DST;
+	notice_mac(skb, &outer, peer);
+	in->detour = find_endpoint(in, inner, daddr);
+	return WEFT_R_OK;
+}
+
+/* Stripped, unchanged inside: the host stack routes it as if it had come out of the TUN device. */
+static __always_inline int to_host(const struct ingress *in, u32 len)
+{
+	count(WEFT_HOOK_UPLINK, in->detour == WEFT_R_HOST ? WEFT_FAST : WEFT_SLOW, in->detour, len);
+	return bpf_redirect(in->cfg->tun_ifindex, BPF_F_INGRESS);
+}
+
+/* Straight into the pod's namespace: this node's router in one step. */
+static __always_inline int to_pod(struct __sk_buff *skb, const struct ingress *in, u32 len)
+{
+	struct ethhdr *eth = skb_data(skb);
+	struct iphdr *ip = (void *)(eth + 1);
+
+	if ((void *)(ip + 1) > skb_data_end(skb))
+		return drop(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+	mac_copy(eth->h_dest, in->ep->mac);
+	mac_copy(eth->h_source, in->cfg->bridge_mac);
+	ip4_decrease_ttl(ip);
+	count(WEFT_HOOK_UPLINK, WEFT_FAST, WEFT_R_OK, len);
+	return bpf_redirect_peer(in->ep->ifindex, 0);
+}
+
+SEC("tc")
+int weft_uplink(struct __sk_buff *skb)
+{
+	struct ingress in = {.cfg = config_get()};
+	enum weft_reason reason;
+	u32 len = skb->len;
+
+	if (!in.cfg)
+		return decline(WEFT_HOOK_UPLINK, WEFT_R_DISABLED, len);
+	reason = classify(skb, &in);
+	if (reason != WEFT_R_OK)
+		return decline(WEFT_HOOK_UPLINK, reason, len);
+	if (bpf_skb_adjust_room(skb, -WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
+		return decline(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+	/* One checksum fewer: what was verified was the outer one (RFC 768 zero counts, too). */
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
+	if (in.detour != WEFT_R_OK || !in.ep)
+		return to_host(&in, len);
+	return to_pod(skb, &in, len);
+}

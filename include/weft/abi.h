@@ -1,0 +1,166 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The kernel boundary: layouts and limits of the maps that bpf/ and user/ share.
+ *
+ * Everything here is pinned and outlives the agent, so a change of any layout or meaning must
+ * raise WEFT_ABI_VERSION. Fields named __be* are in network byte order, all others in host order.
+ *
+ * Atomicity. Programs read these maps without locks while the agent writes them:
+ *  (1) A cell of `routes` is one aligned 32-bit word, stored atomically through mmap.
+ *  (2) A peer slot is written only while no cell and no prefix refers to it, and is reused only
+ *      after an RCU grace period; a change of a peer is a new slot and a flip of its cells.
+ *  (3) An endpoint is invalidated (ifindex = 0), a grace period passes, then it is rewritten and
+ *      its ifindex stored last. While it is invalid its packets take the slow path.
+ *  (4) The configuration is double-buffered: a new one goes into the unused half of `state`, then
+ *      `active` flips in one store; the old half is left alone until a grace period has passed.
+ */
+#ifndef WEFT_ABI_H
+#define WEFT_ABI_H
+
+#include <linux/types.h>
+
+#include "weft/reason.h"
+
+#ifndef static_assert
+#define static_assert _Static_assert
+#endif
+
+#define WEFT_ABI_VERSION 1
+
+/* Wire format udp: a bare IPv4 packet behind IPv4 (20) and UDP (8). */
+#define WEFT_ETH_HLEN 14
+#define WEFT_IP4_HLEN 20
+#define WEFT_UDP_HLEN 8
+#define WEFT_OVERHEAD (WEFT_IP4_HLEN + WEFT_UDP_HLEN)
+#define WEFT_HEADER_LEN (WEFT_ETH_HLEN + WEFT_OVERHEAD)
+#define WEFT_UDP_PORT 8285
+#define WEFT_OUTER_TTL 64
+/* Dynamic ports (RFC 6335 section 6): 49152 to 65535, from the inner flow's hash. */
+#define WEFT_SPORT_MIN 49152
+#define WEFT_SPORT_RANGE 16384
+
+/* Cells of the route index: a /8 network of /24 subnets fits exactly. */
+#define WEFT_MAX_ROUTES 65536
+/* Slot 0 means "no route"; the surplus lets a full set of peers be replaced in steps. */
+#define WEFT_MAX_PEERS (WEFT_MAX_ROUTES + 1024)
+/* Addresses of the node's own subnet, which may be as large as a /16. */
+#define WEFT_MAX_ENDPOINTS 65536
+
+/* Values of a cell of `routes`. Any other value is a slot of `peers`. */
+#define WEFT_ROUTE_NONE 0
+#define WEFT_ROUTE_LOCAL 0xfffffffeU /* inside this node's own subnet */
+#define WEFT_ROUTE_LPM 0xffffffffU /* prefixes longer than a cell: ask `prefixes` */
+
+enum weft_peer_flags {
+	WEFT_PEER_RESOLVED = 1 << 0, /* MACs and ifindex are valid */
+	WEFT_PEER_ASYMMETRIC = 1 << 1, /* answers from another MAC than it is reached by */
+};
+
+/* Outer headers of one peer, prebuilt: one cache line. */
+struct weft_peer {
+	__u8 eth_dst[6];
+	__u8 eth_src[6];
+	__be16 eth_proto;
+	/* IPv4, RFC 791: tot_len, id and check are zero; DF set; TTL WEFT_OUTER_TTL; TOS 0. */
+	__u8 ver_ihl;
+	__u8 tos;
+	__be16 tot_len;
+	__be16 id;
+	__be16 frag_off;
+	__u8 ttl;
+	__u8 protocol;
+	__be16 check;
+	__be32 saddr;
+	__be32 daddr; /* the lease's PublicIP: also the accepted outer source */
+	/* UDP, RFC 768: length and check are zero. */
+	__be16 sport;
+	__be16 dport;
+	__be16 len;
+	__be16 udp_check;
+	/* From here on not on the wire. */
+	__u16 flags; /* WEFT_PEER_* */
+	__u32 ifindex; /* where to send: the route's device */
+	__u32 ip_csum; /* unfolded sum of the IPv4 header above, as 16-bit wire words */
+	__u32 mtu; /* largest outer packet (IPv4 total length), bytes */
+	__u32 pad[2];
+} __attribute__((packed, aligned(64)));
+static_assert(sizeof(struct weft_peer) == 64, "a peer is one cache line");
+static_assert(__builtin_offsetof(struct weft_peer, ver_ihl) == WEFT_ETH_HLEN, "IPv4 offset");
+static_assert(__builtin_offsetof(struct weft_peer, sport) == 34, "UDP offset");
+static_assert(__builtin_offsetof(struct weft_peer, flags) == WEFT_HEADER_LEN, "header length");
+
+/* Key of the `prefixes` LPM trie; the value is a slot of `peers` or WEFT_ROUTE_LOCAL. */
+struct weft_prefix {
+	__u32 prefixlen;
+	__be32 addr;
+};
+static_assert(sizeof(struct weft_prefix) == 8, "LPM key");
+
+enum weft_endpoint_flags {
+	/* ifindex is a veth whose peer is in another namespace: redirect-peer may deliver. */
+	WEFT_ENDPOINT_DIRECT = 1 << 0,
+};
+
+/* One local pod; the index is its address minus the subnet's base. */
+struct weft_endpoint {
+	__u32 ifindex; /* bridge port, 0 = unknown */
+	__u16 flags; /* WEFT_ENDPOINT_* */
+	__u8 mac[6]; /* the pod's MAC */
+	__u32 pad;
+};
+static_assert(sizeof(struct weft_endpoint) == 16, "map value is ABI");
+
+enum weft_config_flags {
+	WEFT_CONFIG_READY = 1 << 0, /* unset: every program passes every packet */
+	WEFT_CONFIG_PEER_CHECK = 1 << 1,
+	WEFT_CONFIG_ENTROPY = 1 << 2, /* source port from the flow hash */
+};
+
+struct weft_config {
+	__u32 abi; /* WEFT_ABI_VERSION */
+	__u32 flags; /* WEFT_CONFIG_* */
+	__u32 network; /* base address of the overlay, host order */
+	__u32 network_mask; /* host order */
+	__u32 subnet; /* own subnet, host order */
+	__u32 subnet_mask; /* host order */
+	__u32 cell_shift; /* cell = (addr - network) >> cell_shift */
+	__be32 public_ip; /* own underlay address: accepted outer destination */
+	__be16 port; /* overlay UDP port */
+	__u16 pad0;
+	__u32 tun_ifindex;
+	__u32 uplink_ifindex;
+	__u8 bridge_mac[6]; /* destination MAC of routed pod traffic; zero = no bridge yet */
+	__u16 pad1;
+	__u32 pad[3];
+};
+static_assert(sizeof(struct weft_config) == 64, "map value is ABI");
+
+/* The one value of the `state` map. */
+struct weft_state {
+	__u32 active; /* which half is valid: 0 or 1 */
+	__u32 pad[15];
+	struct weft_config half[2];
+};
+static_assert(sizeof(struct weft_state) == 192, "map value is ABI");
+
+struct weft_counter {
+	__u64 packets; /* one per skb: a GSO packet counts once */
+	__u64 bytes; /* skb length at the hook, link header included where there is one */
+};
+
+/* What a program asks the agent to look at; sent through the `hints` ring buffer. */
+enum weft_hint_type {
+	WEFT_HINT_ENDPOINT = 1, /* addr was seen as source on port ifindex with mac */
+	WEFT_HINT_PEER_MAC = 2, /* peer addr sends from mac, which is not its resolved one */
+};
+
+struct weft_hint {
+	__u32 type;
+	__u32 ifindex;
+	__be32 addr;
+	__u8 mac[6];
+	__u16 pad;
+};
+static_assert(sizeof(struct weft_hint) == 20, "ring buffer record is ABI");
+
+#endif

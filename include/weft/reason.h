@@ -1,0 +1,87 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * Hooks, verdicts and reasons: the one list of what can happen to a packet.
+ *
+ * Every packet that meets a hook is counted there exactly once, as one (hook, verdict, reason).
+ * BPF programs and the agent's own packet loop share this list; user/reason.c turns it into names
+ * and asserts at compile time that each table is complete.
+ */
+#ifndef WEFT_REASON_H
+#define WEFT_REASON_H
+
+/* Where a packet is counted. The last two belong to the agent's TUN/UDP loop. */
+#define WEFT_HOOKS(X) \
+	X(PORT, "port") \
+	X(BRIDGE, "bridge") \
+	X(TUN, "tun") \
+	X(UPLINK, "uplink") \
+	X(TUNFD, "tunfd") \
+	X(SOCKET, "socket")
+
+/*
+ * FAST: weft moved the packet to its next hop itself.
+ * SLOW: handed on to the host stack (a BPF hook), or moved by the agent's loop (tunfd, socket).
+ * DROP: refused here.
+ */
+#define WEFT_VERDICTS(X) \
+	X(FAST, "fast") \
+	X(SLOW, "slow") \
+	X(DROP, "drop")
+
+#define WEFT_REASONS(X) \
+	X(OK, "ok") /* forwarded, nothing to remark */ \
+	X(HOST, "host") /* uplink: decapsulated for this node's own stack */ \
+	X(NOT_IPV4, "not_ipv4") /* ARP, IPv6, VLAN, ... */ \
+	X(NOT_OVERLAY, "not_overlay") /* destination outside the overlay, or not our port */ \
+	X(LOCAL, "local") /* destination inside this node's own subnet */ \
+	X(NOT_GATEWAY, "not_gateway") /* frame not addressed to the bridge itself */ \
+	X(SHORT, "short") /* frame too short for the headers it announces */ \
+	X(BAD_IP4, "bad_ip4") /* version, IHL or lengths wrong */ \
+	X(BAD_UDP, "bad_udp") /* outer UDP length disagrees with IP */ \
+	X(FRAGMENT, "fragment") /* inner fragment */ \
+	X(OUTER_FRAGMENT, "outer_fragment") /* outer fragment: the stack reassembles */ \
+	X(IP_OPTIONS, "ip_options") /* inner header longer than 20 bytes */ \
+	X(OUTER_OPTIONS, "outer_options") /* outer header longer than 20 bytes */ \
+	X(TTL, "ttl") /* TTL used up: the stack answers time exceeded */ \
+	X(NO_ROUTE, "no_route") /* inside the network, no lease */ \
+	X(NO_ENDPOINT, "no_endpoint") /* local address not (yet) known as an endpoint */ \
+	X(NO_NEIGHBOR, "no_neighbor") /* peer's next hop not resolved */ \
+	X(TOO_BIG, "too_big") /* does not fit the peer's MTU */ \
+	X(GSO, "gso") /* segmentation type the fast path cannot carry */ \
+	X(GLUED, "glued") /* several datagrams behind one outer header */ \
+	X(CHECKSUM, "checksum") /* outer UDP checksum present: verified by the socket */ \
+	X(UNKNOWN_PEER, "unknown_peer") /* outer source holds no lease */ \
+	X(SPOOFED_INNER, "spoofed_inner") /* inner source is not the sending member's */ \
+	X(SPOOFED_LOCAL, "spoofed_local") /* inner source is not the sending pod's own */ \
+	X(FOREIGN_DST, "foreign_dst") /* inner destination outside this node's subnet */ \
+	X(HELPER, "helper") /* a kernel helper refused (memory, headroom) */ \
+	X(SEND, "send") /* the loop's sendto() or write() failed */ \
+	X(DISABLED, "disabled") /* no valid configuration loaded */
+
+enum weft_hook {
+#define X(id, name) WEFT_HOOK_##id,
+	WEFT_HOOKS(X)
+#undef X
+		WEFT_HOOK_MAX
+};
+
+enum weft_verdict {
+#define X(id, name) WEFT_##id,
+	WEFT_VERDICTS(X)
+#undef X
+		WEFT_VERDICT_MAX
+};
+
+enum weft_reason {
+#define X(id, name) WEFT_R_##id,
+	WEFT_REASONS(X)
+#undef X
+		WEFT_REASON_MAX
+};
+
+/* Index of a counter in the counters map (and in the loop's own table). */
+#define WEFT_COUNTER(hook, verdict, reason) \
+	(((hook)*WEFT_VERDICT_MAX + (verdict)) * WEFT_REASON_MAX + (reason))
+#define WEFT_COUNTER_MAX (WEFT_HOOK_MAX * WEFT_VERDICT_MAX * WEFT_REASON_MAX)
+
+#endif

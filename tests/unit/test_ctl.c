@@ -1,0 +1,453 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The control socket: answers of any size, and clients that stall, flood or talk nonsense. */
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <time.h>
+
+#include <cmocka.h>
+
+#include "ctl.h"
+#include "util.h"
+
+#define CLIENTS 16
+#define PROMPT_MS 1000 /* generous: the sanitizers run here too */
+#define LARGE_ROWS 100000 /* 10 MB as text */
+
+struct server {
+	char dir[64];
+	struct loop *loop;
+	struct ctl *ctl;
+	pthread_t thread;
+	int stop_fd;
+	json_t *large;
+};
+
+static json_t *answer(const char *verb, void *arg)
+{
+	struct server *server = arg;
+
+	if (!strcmp(verb, "small"))
+		return json_pack("{s:s, s:[i, i]}", "verb", verb, "list", 1, 2);
+	if (!strcmp(verb, "large"))
+		return json_incref(server->large);
+	return NULL;
+}
+
+static void on_stop(void *arg)
+{
+	loop_stop(arg);
+}
+
+static void *serve(void *arg)
+{
+	struct server *server = arg;
+
+	loop_run(server->loop);
+	return NULL;
+}
+
+static json_t *make_large(void)
+{
+	json_t *rows = json_array();
+
+	for (int i = 0; i < LARGE_ROWS; i++)
+		json_array_append_new(rows, json_pack("{s:i, s:s}", "index", i, "text",
+						      "a row of about a hundred bytes, like a "
+						      "route with its address and its next hop"));
+	return rows;
+}
+
+static int setup(void **state)
+{
+	struct server *server = calloc(1, sizeof(*server));
+
+	assert_non_null(server);
+	strcpy(server->dir, "/tmp/weft-ctl-XXXXXX");
+	assert_non_null(mkdtemp(server->dir));
+	server->large = make_large();
+	server->stop_fd = eventfd(0, EFD_CLOEXEC);
+	assert_int_equal(loop_new(&server->loop), 0);
+	assert_int_equal(loop_add(server->loop, server->stop_fd, on_stop, server->loop), 0);
+	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
+	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+	*state = server;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct server *server = *state;
+
+	eventfd_write(server->stop_fd, 1);
+	pthread_join(server->thread, NULL);
+	ctl_close(server->ctl);
+	loop_remove(server->loop, server->stop_fd);
+	loop_free(server->loop);
+	close(server->stop_fd);
+	json_decref(server->large);
+	/* Fails if the socket was left behind. */
+	assert_int_equal(rmdir(server->dir), 0);
+	free(server);
+	return 0;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static struct sockaddr_un address(const char *dir)
+{
+	struct sockaddr_un addr = {.sun_family = AF_UNIX};
+
+	snprintf(addr.sun_path, sizeof(addr.sun_path), "%s/ctl.sock", dir);
+	return addr;
+}
+
+static int connect_to(const char *dir)
+{
+	struct sockaddr_un addr = address(dir);
+	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_true(fd >= 0);
+	assert_int_equal(connect(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	return fd;
+}
+
+/* Send len raw bytes and return what comes back, as text. */
+static const char *exchange(const struct server *server, const void *request, size_t len)
+{
+	static char text[256];
+	_close_ int fd = connect_to(server->dir);
+	size_t used = 0;
+	ssize_t n;
+
+	assert_int_equal(send(fd, request, len, MSG_NOSIGNAL), len);
+	while ((n = recv(fd, text + used, sizeof(text) - 1 - used, 0)) > 0)
+		used += (size_t)n;
+	text[used] = '\0';
+	return text;
+}
+
+static void expect_small(const struct server *server)
+{
+	int64_t start = now_ms();
+	json_t *got, *want = json_pack("{s:s, s:[i, i]}", "verb", "small", "list", 1, 2);
+
+	assert_int_equal(ctl_query(server->dir, "small", &got), 0);
+	assert_true(json_equal(got, want));
+	assert_true(now_ms() - start < PROMPT_MS);
+	json_decref(got);
+	json_decref(want);
+}
+
+static void expect_error(const struct server *server, const char *verb, const char *text)
+{
+	json_t *got;
+
+	assert_int_equal(ctl_query(server->dir, verb, &got), 0);
+	assert_string_equal(json_string_value(json_object_get(got, "error")), text);
+	json_decref(got);
+}
+
+static void test_round_trip(void **state)
+{
+	const struct server *server = *state;
+
+	for (int i = 0; i < 100; i++)
+		expect_small(server);
+}
+
+static void test_large_answer(void **state)
+{
+	const struct server *server = *state;
+	json_t *got;
+
+	for (int i = 0; i < 2; i++) {
+		assert_int_equal(ctl_query(server->dir, "large", &got), 0);
+		assert_true(json_equal(got, server->large));
+		json_decref(got);
+	}
+}
+
+static void test_unknown_verb(void **state)
+{
+	expect_error(*state, "nosuch", "unknown verb");
+}
+
+static void test_request_in_pieces(void **state)
+{
+	const struct server *server = *state;
+	_close_ int fd = connect_to(server->dir);
+	char text[64] = "";
+
+	assert_int_equal(send(fd, "sma", 3, 0), 3);
+	expect_small(server);
+	assert_int_equal(send(fd, "ll\n", 3, 0), 3);
+	assert_true(recv(fd, text, sizeof(text) - 1, 0) > 0);
+	assert_string_equal(text, "{\"verb\":\"small\",\"list\":[1,2]}");
+}
+
+static void test_request_too_long(void **state)
+{
+	char request[65];
+
+	memset(request, 'a', sizeof(request));
+	assert_string_equal(exchange(*state, request, 65), "{\"error\":\"request too long\"}");
+	request[63] = '\n';
+	assert_string_equal(exchange(*state, request, 64), "{\"error\":\"unknown verb\"}");
+	request[63] = 'a';
+	request[64] = '\0';
+	assert_int_equal(ctl_query(((struct server *)*state)->dir, request, &(json_t *){NULL}),
+			 -EINVAL);
+}
+
+static void test_malformed_requests(void **state)
+{
+	static const char *const requests[] = {
+		"\n", " small\n", "small \n", "SMALL\n", "small\r\n", "../x\n", "%s%n\n", "\xff\n",
+	};
+	static const char malformed[] = "{\"error\":\"malformed request\"}";
+
+	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
+		assert_string_equal(exchange(*state, requests[i], strlen(requests[i])), malformed);
+	assert_string_equal(exchange(*state, "small\0\n", 7), "{\"verb\":\"small\",\"list\":[1,2]}");
+}
+
+/* Anything may come, in any length, and stop anywhere. Seeded: a failure can be repeated. */
+static void test_garbage(void **state)
+{
+	const struct server *server = *state;
+	unsigned int seed = 8285;
+
+	for (int i = 0; i < 3000; i++) {
+		_close_ int fd = connect_to(server->dir);
+		size_t len = (size_t)rand_r(&seed) % 200;
+		unsigned char bytes[200];
+
+		for (size_t j = 0; j < len; j++)
+			bytes[j] = (unsigned char)rand_r(&seed);
+		send(fd, bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+	}
+	expect_small(server);
+}
+
+static void test_seventeenth_client(void **state)
+{
+	const struct server *server = *state;
+	int fds[CLIENTS];
+	json_t *got = NULL;
+
+	for (int i = 0; i < CLIENTS; i++)
+		fds[i] = connect_to(server->dir);
+	expect_error(server, "small", "too many clients");
+	for (int i = 0; i < CLIENTS; i++)
+		close(fds[i]);
+	/* The slots come free as the loop hears of it. */
+	for (int64_t end = now_ms() + PROMPT_MS; now_ms() < end; json_decref(got)) {
+		assert_int_equal(ctl_query(server->dir, "small", &got), 0);
+		if (!json_object_get(got, "error"))
+			break;
+	}
+	json_decref(got);
+	expect_small(server);
+}
+
+/* Half of them never ask, half never read a 10 MB answer: others are served, then time is up. */
+static void test_stalled_clients(void **state)
+{
+	const struct server *server = *state;
+	int64_t start = now_ms();
+	int fds[CLIENTS - 1];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		fds[i] = connect_to(server->dir);
+		if (i % 2)
+			assert_int_equal(send(fds[i], "large\n", 6, 0), 6);
+	}
+	/* Once the large answers are built. */
+	json_decref(({
+		json_t *got = NULL;
+
+		ctl_query(server->dir, "small", &got);
+		got;
+	}));
+	expect_small(server);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		struct pollfd hung_up = {.fd = fds[i], .events = POLLRDHUP};
+
+		assert_int_equal(poll(&hung_up, 1, 20000), 1);
+		assert_true(now_ms() - start >= 4900);
+		close(fds[i]);
+	}
+	expect_small(server);
+}
+
+/* The agent may stop while answers are under way: teardown() must not wait for the readers. */
+static void test_close_while_answering(void **state)
+{
+	struct server *server = *state;
+	int fds[4];
+
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
+		struct pollfd answered = {.events = POLLIN};
+
+		fds[i] = connect_to(server->dir);
+		answered.fd = fds[i];
+		assert_int_equal(send(fds[i], "large\n", 6, 0), 6);
+		assert_int_equal(poll(&answered, 1, 20000), 1);
+	}
+	eventfd_write(server->stop_fd, 1);
+	pthread_join(server->thread, NULL);
+	int64_t start = now_ms();
+	ctl_close(server->ctl);
+	assert_true(now_ms() - start < PROMPT_MS);
+	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+		close(fds[i]);
+	/* For teardown(), and proof that a directory can be served again. */
+	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
+	eventfd_read(server->stop_fd, &(eventfd_t){0});
+	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+	expect_small(server);
+}
+
+static void test_private(void **state)
+{
+	const struct server *server = *state;
+	struct sockaddr_un addr = address(server->dir);
+	struct stat st;
+	int status;
+	pid_t pid;
+
+	assert_int_equal(stat(addr.sun_path, &st), 0);
+	assert_true(S_ISSOCK(st.st_mode));
+	assert_int_equal(st.st_mode & 07777, 0600);
+	if (geteuid())
+		return;
+	/* Even with the door open, a stranger is turned away. */
+	assert_int_equal(chmod(server->dir, 0755), 0);
+	assert_int_equal(chmod(addr.sun_path, 0666), 0);
+	pid = fork();
+	if (!pid) {
+		json_t *got = NULL;
+		const char *error;
+
+		if (setuid(65534) || ctl_query(server->dir, "small", &got))
+			_exit(2);
+		error = json_string_value(json_object_get(got, "error"));
+		_exit(error && !strcmp(error, "permission denied") ? 0 : 1);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_int_equal(status, 0);
+}
+
+static void test_no_agent(void **state)
+{
+	char dir[] = "/tmp/weft-ctl-XXXXXX";
+	char deep[200];
+	struct sockaddr_un addr;
+	json_t *got = NULL;
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	addr = address(dir);
+	assert_int_equal(ctl_query(dir, "small", &got), -ENOENT);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	close(fd);
+	assert_int_equal(ctl_query(dir, "small", &got), -ECONNREFUSED);
+	memset(deep, 'd', sizeof(deep) - 1);
+	deep[sizeof(deep) - 1] = '\0';
+	assert_int_equal(ctl_query(deep, "small", &got), -ENAMETOOLONG);
+	assert_null(got);
+	unlink(addr.sun_path);
+	rmdir(dir);
+}
+
+static void test_stale_socket_is_replaced(void **state)
+{
+	struct server *server = *state;
+	struct ctl *second;
+
+	/* The lock, not the socket, keeps two agents apart: what lies there is stale. */
+	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &second), 0);
+	expect_small(server);
+	ctl_close(second);
+	assert_int_equal(ctl_query(server->dir, "small", &(json_t *){NULL}), -ENOENT);
+}
+
+/* What is at the other end of the socket need not be weft. */
+static void test_bad_answers(void **state)
+{
+	static const char *const answers[] = {"", "{", "{}}", "nonsense", "[1,2", "\xff\xfe"};
+	char dir[] = "/tmp/weft-ctl-XXXXXX";
+	struct sockaddr_un addr;
+	json_t *got = NULL;
+	pid_t pid;
+	int fd;
+
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	addr = address(dir);
+	fd = socket(AF_UNIX, SOCK_STREAM, 0);
+	assert_int_equal(bind(fd, (struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 8), 0);
+	pid = fork();
+	if (!pid) {
+		for (size_t i = 0; i < ARRAY_SIZE(answers); i++) {
+			int client = accept(fd, NULL, NULL);
+			char request[64];
+
+			recv(client, request, sizeof(request), 0);
+			send(client, answers[i], strlen(answers[i]), MSG_NOSIGNAL);
+			close(client);
+		}
+		_exit(0);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(answers); i++)
+		assert_int_equal(ctl_query(dir, "small", &got), -EPROTO);
+	assert_null(got);
+	waitpid(pid, NULL, 0);
+	close(fd);
+	unlink(addr.sun_path);
+	rmdir(dir);
+}
+
+#define WITH_SERVER(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		WITH_SERVER(test_round_trip),
+		WITH_SERVER(test_large_answer),
+		WITH_SERVER(test_unknown_verb),
+		WITH_SERVER(test_request_in_pieces),
+		WITH_SERVER(test_request_too_long),
+		WITH_SERVER(test_malformed_requests),
+		WITH_SERVER(test_garbage),
+		WITH_SERVER(test_seventeenth_client),
+		WITH_SERVER(test_stalled_clients),
+		WITH_SERVER(test_close_while_answering),
+		WITH_SERVER(test_private),
+		WITH_SERVER(test_stale_socket_is_replaced),
+		cmocka_unit_test(test_no_agent),
+		cmocka_unit_test(test_bad_answers),
+	};
+
+	return cmocka_run_group_tests_name("ctl", tests, NULL, NULL);
+}

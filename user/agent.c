@@ -1,0 +1,463 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent_priv.h"
+#include "log.h"
+#include "netlink.h"
+#include "pins.h"
+#include "state_dir.h"
+#include "util.h"
+
+/* Events of the underlay, the pods and the programs. */
+
+static void on_peer(uint32_t public_ip, void *arg)
+{
+	apply_peer(arg, public_ip, true);
+	apply_table_soon(arg);
+}
+
+/* The uplink may have been replaced by a new device of the same name. */
+static int attach_uplink(struct agent *a)
+{
+	uint32_t ifindex = underlay_uplink(a->underlay)->ifindex;
+	int err;
+
+	if (!a->datapath || ifindex == 0 || ifindex == a->uplink_ifindex)
+		return 0;
+	err = datapath_attach(a->datapath, WEFT_HOOK_UPLINK, ifindex);
+	if (err)
+		return err;
+	if (a->uplink_ifindex)
+		datapath_detach(a->datapath, WEFT_HOOK_UPLINK, a->uplink_ifindex);
+	a->uplink_ifindex = ifindex;
+	return 0;
+}
+
+static void on_uplink(void *arg)
+{
+	struct agent *a = arg;
+	const struct uplink *up = underlay_uplink(a->underlay);
+
+	if (up->ifindex && up->mtu - WEFT_OVERHEAD != a->mtu) {
+		log_info("%s: MTU %u, overlay MTU %u", up->ifname, up->mtu,
+			 up->mtu - WEFT_OVERHEAD);
+		apply_device(a);
+	}
+	attach_uplink(a);
+	apply_config(a);
+	apply_table_soon(a);
+}
+
+static void on_endpoint(const struct endpoint *ep, void *arg)
+{
+	apply_endpoint(arg, ep);
+}
+
+static void on_port(uint32_t ifindex, const char *ifname, bool up, void *arg)
+{
+	struct agent *a = arg;
+
+	log_debug("port %s %s", ifname, up ? "added" : "removed");
+	if (!a->datapath)
+		return;
+	if (up)
+		datapath_attach(a->datapath, WEFT_HOOK_PORT, ifindex);
+	else
+		datapath_detach(a->datapath, WEFT_HOOK_PORT, ifindex);
+}
+
+static void on_bridge(uint32_t ifindex, const uint8_t mac[6], void *arg)
+{
+	struct agent *a = arg;
+
+	memcpy(a->bridge_mac, mac, 6);
+	if (a->datapath && ifindex != a->bridge_ifindex) {
+		if (ifindex)
+			datapath_attach(a->datapath, WEFT_HOOK_BRIDGE, ifindex);
+		if (a->bridge_ifindex)
+			datapath_detach(a->datapath, WEFT_HOOK_BRIDGE, a->bridge_ifindex);
+	}
+	a->bridge_ifindex = ifindex;
+	apply_config(a);
+}
+
+static void on_hint(const struct weft_hint *hint, void *arg)
+{
+	struct agent *a = arg;
+
+	if (hint->type == WEFT_HINT_ENDPOINT && a->endpoints)
+		endpoints_hint(a->endpoints, ntohl(hint->addr), hint->ifindex);
+	else if (hint->type == WEFT_HINT_PEER_MAC)
+		underlay_probe(a->underlay, ntohl(hint->addr));
+}
+
+/* The store. */
+
+static bool same_identity(const struct agent *a, const struct netconf *conf,
+			  const struct lease *own)
+{
+	return a->conf.network.addr == conf->network.addr &&
+	       a->conf.network.len == conf->network.len && a->conf.subnet_len == conf->subnet_len &&
+	       a->conf.port == conf->port && a->own.subnet.addr == own->subnet.addr &&
+	       a->own.subnet.len == own->subnet.len;
+}
+
+/* Takes *next over when it is good; else says why and everything stays as it was. */
+static void accept_state(struct agent *a, struct netconf *next)
+{
+	struct lease own;
+
+	if (apply_find_own(next, a->public_ip, &own, a->store_error)) {
+		log_warn("%s: refused: %s", a->opt->store, a->store_error);
+		netconf_free(next);
+		return;
+	}
+	a->store_error[0] = '\0';
+	if (!same_identity(a, next, &own)) {
+		/* Adoption by a fresh process is the tested way to change who we are. */
+		log_info("network, port or own subnet changed: starting anew");
+		netconf_free(next);
+		a->restart = true;
+		loop_stop(a->loop);
+		return;
+	}
+	netconf_free(&a->conf);
+	a->conf = *next;
+	a->own = own;
+	if (apply_all(a))
+		log_warn("%s: not applied completely", a->opt->store);
+	log_info("%s: %zu leases", a->opt->store, a->conf.n_leases);
+}
+
+static void reload(void *arg)
+{
+	struct agent *a = arg;
+	char error[NETCONF_ERROR_LEN];
+	struct netconf next = {};
+
+	if (store_read(a->store, &next, error)) {
+		snprintf(a->store_error, sizeof(a->store_error), "%s", error);
+		log_warn("refused: %s", error);
+		return;
+	}
+	if (netconf_equal(&next, &a->conf)) {
+		a->store_error[0] = '\0';
+		netconf_free(&next);
+		return;
+	}
+	accept_state(a, &next);
+}
+
+static void on_store(void *arg)
+{
+	struct agent *a = arg;
+
+	if (store_ack(a->store))
+		loop_timer_arm(a->reload_timer, 10, 0);
+}
+
+static void on_signal(void *arg)
+{
+	struct agent *a = arg;
+	struct signalfd_siginfo info;
+
+	if (read(a->signal_fd, &info, sizeof(info)) != sizeof(info))
+		return;
+	if (info.ssi_signo == SIGHUP) {
+		log_info("SIGHUP: reading the store");
+		reload(a);
+		return;
+	}
+	log_info("%s: stopping", strsignal(info.ssi_signo));
+	loop_stop(a->loop);
+}
+
+/* Start. Each step logs its own failure and returns -errno. */
+
+static int open_signals(struct agent *a)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGTERM);
+	sigaddset(&set, SIGINT);
+	sigaddset(&set, SIGHUP);
+	sigprocmask(SIG_BLOCK, &set, NULL);
+	signal(SIGPIPE, SIG_IGN);
+	a->signal_fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+	return a->signal_fd < 0 ? -errno : loop_add(a->loop, a->signal_fd, on_signal, a);
+}
+
+static int open_loop(struct agent *a)
+{
+	int err = loop_new(&a->loop);
+
+	if (err == 0)
+		err = loop_timer_new(a->loop, reload, a, &a->reload_timer);
+	if (err == 0)
+		err = loop_timer_new(a->loop, apply_table, a, &a->table_timer);
+	if (err == 0)
+		err = open_signals(a);
+	if (err == 0)
+		err = nl_open(0, &a->nl);
+	return err ? log_err(err, "cannot set up the event loop") : 0;
+}
+
+static int open_store(struct agent *a)
+{
+	char error[NETCONF_ERROR_LEN] = "";
+	int err = store_open(a->opt->store, &a->store, error);
+
+	if (err == 0)
+		err = store_read(a->store, &a->conf, error);
+	if (err) {
+		log_at(LOG_LEVEL_ERROR, "%s", error);
+		a->status = EXIT_USAGE;
+		return err;
+	}
+	return loop_add(a->loop, store_fd(a->store), on_store, a);
+}
+
+static int open_underlay(struct agent *a)
+{
+	const struct underlay_select select = {
+		.iface = a->opt->iface,
+		.iface_regex = a->opt->iface_regex,
+		.can_reach = a->opt->iface_can_reach,
+		.public_ip = a->opt->public_ip,
+	};
+	char error[NETCONF_ERROR_LEN];
+	struct in_addr addr;
+	int err = underlay_open(a->loop, &select, &a->underlay);
+
+	if (err)
+		return err;
+	a->public_ip = underlay_uplink(a->underlay)->addr;
+	if (a->opt->public_ip && inet_pton(AF_INET, a->opt->public_ip, &addr) == 1)
+		a->public_ip = ntohl(addr.s_addr);
+	err = apply_find_own(&a->conf, a->public_ip, &a->own, error);
+	if (err) {
+		log_at(LOG_LEVEL_ERROR, "%s: %s", a->opt->store, error);
+		a->status = EXIT_USAGE;
+	}
+	return err;
+}
+
+static int open_slow_path(struct agent *a)
+{
+	char ip[INET_ADDRSTRLEN];
+	int err = overlay_dev_open(a->opt->tun, &a->tun);
+
+	if (err)
+		return log_err(err, "%s", a->opt->tun);
+	err = apply_device(a);
+	if (err)
+		return err;
+	err = forward_start(a->tun.fd, underlay_uplink(a->underlay)->addr, a->conf.port,
+			    &a->forward);
+	if (err)
+		return log_err(err, "cannot receive on %s:%u",
+			       ip4_format(underlay_uplink(a->underlay)->addr, ip), a->conf.port);
+	apply_table(a);
+	return 0;
+}
+
+/* A tier that cannot be had: what `auto` goes on from and `bpf` fails with. */
+static bool lacks_bpf(int err)
+{
+	return err == -EPERM || err == -EACCES || err == -EOPNOTSUPP || err == -ENODEV ||
+	       err == -ENOSYS || err == -EINVAL;
+}
+
+static int fill_and_attach(struct agent *a)
+{
+	int err = datapath_on_hint(a->datapath, a->loop, on_hint, a);
+
+	/* Programs are replaced last, by ones whose maps are complete. */
+	if (err == 0)
+		err = apply_all(a);
+	if (err == 0)
+		err = datapath_attach(a->datapath, WEFT_HOOK_TUN, a->tun.ifindex);
+	if (err == 0)
+		err = attach_uplink(a);
+	return err;
+}
+
+static int open_datapath(struct agent *a)
+{
+	int err = pins_locate(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir));
+
+	if (err)
+		return log_err(err, "no bpffs for pins");
+	state_dir_remember(a->opt, a->pin_dir);
+	err = datapath_open(a->pin_dir, a->opt->attach, &a->datapath);
+	return err ? err : fill_and_attach(a);
+}
+
+static void abandon_datapath(struct agent *a)
+{
+	datapath_close(a->datapath);
+	a->datapath = NULL;
+	a->uplink_ifindex = 0;
+	if (a->pin_dir[0])
+		datapath_cleanup(a->pin_dir);
+}
+
+static int choose_datapath(struct agent *a)
+{
+	int err;
+
+	if (a->opt->datapath == DATAPATH_TUN) {
+		if (state_dir_recall_pins(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir)) == 0)
+			datapath_cleanup(a->pin_dir);
+		log_info("datapath tun: as demanded");
+		return apply_all(a);
+	}
+	err = open_datapath(a);
+	if (err == 0) {
+		log_info("datapath bpf");
+		return 0;
+	}
+	if (err == -EPROTO)
+		a->status = EXIT_VERSION;
+	else if (lacks_bpf(err))
+		a->status = EXIT_PRIVILEGE;
+	if (a->opt->datapath == DATAPATH_BPF || err == -EPROTO)
+		return log_err(err, "datapath bpf is not available");
+	a->status = EXIT_STOPPED;
+	log_warn("datapath tun: bpf is not available (%s)", strerror(-err));
+	abandon_datapath(a);
+	return apply_all(a);
+}
+
+static int open_endpoints(struct agent *a)
+{
+	const struct endpoints_events events = {
+		.endpoint = on_endpoint,
+		.port = on_port,
+		.bridge = on_bridge,
+		.arg = a,
+	};
+	int err = endpoints_open(a->loop, a->opt->bridge, a->own.subnet, &events, &a->endpoints);
+
+	if (err)
+		return log_err(err, "cannot watch %s", a->opt->bridge);
+	if (a->datapath)
+		datapath_prune(a->datapath);
+	return 0;
+}
+
+static int agent_open(struct agent *a)
+{
+	int err = open_loop(a);
+
+	if (err == 0)
+		err = open_store(a);
+	if (err == 0)
+		err = open_underlay(a);
+	if (err == 0)
+		err = open_slow_path(a);
+	if (err == 0)
+		err = choose_datapath(a);
+	if (err)
+		return err;
+	underlay_on_change(a->underlay, on_peer, on_uplink, a);
+	err = open_endpoints(a);
+	if (err == 0)
+		err = ctl_listen(a->loop, a->opt->state_dir, report_verb, a, &a->ctl);
+	return err;
+}
+
+/* Closes handles only: pins, links, device and routes stay and go on forwarding. */
+static void agent_close(struct agent *a)
+{
+	ctl_close(a->ctl);
+	forward_stop(a->forward);
+	endpoints_close(a->endpoints);
+	underlay_close(a->underlay);
+	datapath_close(a->datapath);
+	overlay_dev_close(&a->tun);
+	store_close(a->store);
+	nl_close(a->nl);
+	netconf_free(&a->conf);
+	loop_free(a->loop);
+	cleanup_close(&a->signal_fd);
+}
+
+static void say_ready(const struct agent *a)
+{
+	char subnet[PREFIX4_STRLEN], ip[INET_ADDRSTRLEN];
+
+	log_info("ready: subnet %s, public address %s, datapath %s, mtu %u",
+		 prefix4_format(a->own.subnet, subnet), ip4_format(a->public_ip, ip),
+		 a->datapath ? "bpf" : "tun", a->mtu);
+	sd_notify(0, "READY=1");
+}
+
+static void serve(struct agent *a)
+{
+	if (report_ready(a))
+		say_ready(a);
+	else
+		log_warn("not ready: see weft status");
+	if (loop_run(a->loop))
+		a->status = EXIT_RUNTIME;
+}
+
+/* The whole program again, in this process: locks and descriptors are close-on-exec. */
+static enum weft_exit run_again(void)
+{
+	char buf[4096], *argv[128];
+	size_t argc = 0;
+	ssize_t n;
+	_close_ int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+
+	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
+	if (n <= 0 || n == sizeof(buf) - 1)
+		return EXIT_RUNTIME;
+	buf[n] = '\0';
+	for (char *arg = buf; arg < buf + n && argc < ARRAY_SIZE(argv) - 1; arg += strlen(arg) + 1)
+		argv[argc++] = arg;
+	argv[argc] = NULL;
+	execv("/proc/self/exe", argv);
+	log_err(-errno, "cannot start anew");
+	return EXIT_RUNTIME;
+}
+
+enum weft_exit agent_run(const struct options *options)
+{
+	struct agent a = {.opt = options, .lock_fd = -1, .signal_fd = -1, .tun.fd = -1};
+	int err = state_dir_lock(options->state_dir, &a.lock_fd);
+
+	if (err)
+		return EXIT_RUNTIME;
+	err = agent_open(&a);
+	if (err == 0)
+		serve(&a);
+	else if (a.status == EXIT_STOPPED)
+		a.status = err == -EPERM || err == -EACCES ? EXIT_PRIVILEGE : EXIT_RUNTIME;
+	agent_close(&a);
+	if (a.restart)
+		return run_again();
+	if (err == 0 && options->teardown_on_exit)
+		state_dir_teardown(options);
+	state_dir_unlock(options->state_dir, &a.lock_fd);
+	return a.status;
+}
+
+enum weft_exit agent_cleanup(const struct options *options)
+{
+	_close_ int lock = -1;
+
+	if (access(options->state_dir, F_OK) == 0 && state_dir_lock(options->state_dir, &lock))
+		return EXIT_RUNTIME;
+	return state_dir_teardown(options) ? EXIT_RUNTIME : EXIT_STOPPED;
+}

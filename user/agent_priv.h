@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* What the parts of the agent share: agent.c (life cycle), apply.c (model → maps), report.c. */
+#ifndef WEFT_USER_AGENT_PRIV_H
+#define WEFT_USER_AGENT_PRIV_H
+
+#include <jansson.h>
+#include <limits.h>
+
+#include "agent.h"
+#include "ctl.h"
+#include "datapath.h"
+#include "endpoints.h"
+#include "forward.h"
+#include "loop.h"
+#include "netconf.h"
+#include "overlay_dev.h"
+#include "store.h"
+#include "underlay.h"
+
+struct agent {
+	const struct options *opt;
+	struct loop *loop;
+	struct store *store;
+	struct underlay *underlay;
+	struct endpoints *endpoints;
+	struct datapath *datapath; /* NULL in tier tun */
+	struct forward *forward;
+	struct overlay_dev tun;
+	struct ctl *ctl;
+	struct nl *nl; /* requests of our own */
+
+	struct netconf conf;
+	struct lease own; /* this node's lease */
+	uint32_t public_ip; /* host order: what peers send to */
+	uint32_t bridge_ifindex;
+	uint8_t bridge_mac[6];
+	uint32_t uplink_ifindex; /* where the uplink program is attached */
+	uint32_t mtu; /* of the overlay device, as last configured */
+
+	struct loop_timer *reload_timer, *table_timer;
+	char store_error
+		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
+	char pin_dir[PATH_MAX / 2];
+	int lock_fd;
+	int signal_fd;
+	bool restart; /* run the program again in place of this process */
+	enum weft_exit status;
+};
+
+/* apply.c: bring maps, device and slow path to the state of a->conf and the underlay. */
+
+/* Own lease of conf for public_ip; -ENOENT, with the reason in error, when it holds none. */
+int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease *out,
+		   char error[NETCONF_ERROR_LEN]);
+/* Configuration, routes and peers of the BPF tier (nothing in tier tun), and the slow path's. */
+int apply_all(struct agent *a);
+int apply_config(struct agent *a);
+int apply_device(struct agent *a);
+/* One peer's header from the underlay's view of it. */
+void apply_peer(struct agent *a, uint32_t public_ip, bool even_unresolved);
+void apply_endpoint(struct agent *a, const struct endpoint *ep);
+/* Rebuild the slow path's table soon; many calls make one table. */
+void apply_table_soon(struct agent *a);
+void apply_table(void *arg);
+
+/* report.c: what the verbs show. */
+json_t *report_verb(const char *verb, void *arg);
+bool report_ready(const struct agent *a);
+
+#endif

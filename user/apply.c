@@ -1,0 +1,251 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <linux/if_ether.h>
+#include <netinet/ip.h>
+#include <string.h>
+
+#include "agent_priv.h"
+#include "link.h"
+#include "log.h"
+#include "subnet_env.h"
+#include "util.h"
+
+/* Bits of an address below the cell number: a cell is a subnet unless that makes too many. */
+static uint8_t cell_shift(const struct netconf *conf)
+{
+	uint8_t subnet = 32 - conf->subnet_len;
+	uint8_t fewest = conf->network.len + 16 < 32 ? 32 - conf->network.len - 16 : 0;
+
+	return subnet > fewest ? subnet : fewest;
+}
+
+int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease *out,
+		   char error[NETCONF_ERROR_LEN])
+{
+	const struct lease *lease = netconf_lease_of(conf, public_ip);
+	char ip[INET_ADDRSTRLEN];
+
+	if (!lease) {
+		snprintf(error, NETCONF_ERROR_LEN, "$.Leases: none with this node's PublicIP %s",
+			 ip4_format(public_ip, ip));
+		return -ENOENT;
+	}
+	if (lease->subnet.len < 16) {
+		snprintf(error, NETCONF_ERROR_LEN, "$.Leases: own subnet larger than a /16");
+		return -ENOENT;
+	}
+	*out = *lease;
+	return 0;
+}
+
+static uint32_t checksum_words(const struct weft_peer *peer)
+{
+	const uint8_t *ip = &peer->ver_ihl;
+	uint32_t sum = 0;
+
+	for (int i = 0; i < WEFT_IP4_HLEN; i += 2) {
+		uint16_t word;
+
+		memcpy(&word, ip + i, 2);
+		sum += word;
+	}
+	return sum;
+}
+
+static void build_peer(const struct agent *a, uint32_t public_ip, const struct nexthop *hop,
+		       struct weft_peer *peer)
+{
+	*peer = (struct weft_peer){
+		.eth_proto = htons(ETH_P_IP),
+		.ver_ihl = 0x45,
+		.frag_off = htons(IP_DF),
+		.ttl = WEFT_OUTER_TTL,
+		.protocol = IPPROTO_UDP,
+		.saddr = htonl(a->public_ip),
+		.daddr = htonl(public_ip),
+		.sport = htons(a->conf.port),
+		.dport = htons(a->conf.port),
+		.mtu = hop->mtu,
+	};
+	peer->ip_csum = checksum_words(peer);
+	if (!hop->resolved)
+		return;
+	memcpy(peer->eth_dst, hop->dst_mac, 6);
+	memcpy(peer->eth_src, hop->src_mac, 6);
+	peer->ifindex = hop->ifindex;
+	peer->flags = WEFT_PEER_RESOLVED;
+}
+
+void apply_peer(struct agent *a, uint32_t public_ip, bool even_unresolved)
+{
+	struct weft_peer peer;
+	struct nexthop hop;
+
+	if (!a->datapath || underlay_nexthop(a->underlay, public_ip, &hop))
+		return;
+	if (!hop.resolved && !even_unresolved)
+		return;
+	build_peer(a, public_ip, &hop, &peer);
+	datapath_set_peer(a->datapath, public_ip, &peer);
+}
+
+int apply_config(struct agent *a)
+{
+	struct weft_config config = {
+		.flags = WEFT_CONFIG_READY | (a->opt->peer_check ? WEFT_CONFIG_PEER_CHECK : 0) |
+			 (a->opt->entropy ? WEFT_CONFIG_ENTROPY : 0),
+		.network = a->conf.network.addr,
+		.network_mask = prefix4_mask(a->conf.network.len),
+		.subnet = a->own.subnet.addr,
+		.subnet_mask = prefix4_mask(a->own.subnet.len),
+		.cell_shift = cell_shift(&a->conf),
+		.public_ip = htonl(a->public_ip),
+		.port = htons(a->conf.port),
+		.tun_ifindex = a->tun.ifindex,
+		.uplink_ifindex = underlay_uplink(a->underlay)->ifindex,
+	};
+
+	if (!a->datapath)
+		return 0;
+	memcpy(config.bridge_mac, a->bridge_mac, 6);
+	return datapath_set_config(a->datapath, &config);
+}
+
+static int apply_routes(struct agent *a)
+{
+	_free_ struct datapath_route *routes = calloc(a->conf.n_leases + 1, sizeof(*routes));
+
+	if (!routes)
+		return -ENOMEM;
+	for (size_t i = 0; i < a->conf.n_leases; i++) {
+		const struct lease *lease = &a->conf.leases[i];
+
+		routes[i] = (struct datapath_route){
+			.addr = lease->subnet.addr,
+			.len = lease->subnet.len,
+			.local = lease->public_ip == a->public_ip,
+			.public_ip = lease->public_ip,
+		};
+	}
+	return datapath_set_routes(a->datapath, a->conf.network.addr, cell_shift(&a->conf), routes,
+				   a->conf.n_leases);
+}
+
+static int compare_ip(const void *a, const void *b)
+{
+	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* Public addresses of all leases, ascending; with_own: this node's among them. */
+static size_t collect_ips(const struct agent *a, uint32_t *out, bool with_own)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < a->conf.n_leases; i++)
+		if (with_own || a->conf.leases[i].public_ip != a->public_ip)
+			out[n++] = a->conf.leases[i].public_ip;
+	qsort(out, n, sizeof(*out), compare_ip);
+	return n;
+}
+
+static int apply_peers(struct agent *a)
+{
+	_free_ uint32_t *ips = calloc(a->conf.n_leases + 1, sizeof(*ips));
+	size_t n;
+	int err;
+
+	if (!ips)
+		return -ENOMEM;
+	n = collect_ips(a, ips, false);
+	err = underlay_set_peers(a->underlay, ips, n);
+	/* Not yet resolved is not news: an adopted header is better than none. */
+	for (size_t i = 0; i < n && err == 0; i++)
+		apply_peer(a, ips[i], false);
+	return err;
+}
+
+void apply_table(void *arg)
+{
+	struct agent *a = arg;
+	struct forward_table *table = forward_table_new(a->conf.n_leases, a->conf.n_leases);
+	size_t n = 0;
+
+	if (!table) {
+		log_warn("out of memory: the slow path keeps its old routes");
+		return;
+	}
+	table->network = a->conf.network;
+	table->subnet = a->own.subnet;
+	table->port = a->conf.port;
+	table->peer_check = a->opt->peer_check;
+	table->n_members = collect_ips(a, table->members, false);
+	for (size_t i = 0; i < a->conf.n_leases; i++) {
+		const struct lease *lease = &a->conf.leases[i];
+		struct nexthop hop = {};
+
+		if (lease->public_ip == a->public_ip)
+			continue;
+		underlay_nexthop(a->underlay, lease->public_ip, &hop);
+		table->routes[n++] = (struct forward_route){
+			.subnet = lease->subnet,
+			.public_ip = lease->public_ip,
+			.mtu = hop.mtu ? hop.mtu : a->mtu + WEFT_OVERHEAD,
+		};
+	}
+	table->n_routes = n;
+	forward_set_table(a->forward, table);
+}
+
+void apply_table_soon(struct agent *a)
+{
+	loop_timer_arm(a->table_timer, 20, 0);
+}
+
+int apply_device(struct agent *a)
+{
+	uint32_t mtu = underlay_uplink(a->underlay)->mtu - WEFT_OVERHEAD;
+	int err;
+
+	/* 68 is the smallest MTU of an IPv4 link (RFC 791). */
+	if (underlay_uplink(a->underlay)->mtu < 68 + WEFT_OVERHEAD)
+		return log_err(-EINVAL, "uplink MTU %u is too small",
+			       underlay_uplink(a->underlay)->mtu);
+	err = overlay_dev_configure(&a->tun, a->conf.network, a->own.subnet, mtu);
+	if (err)
+		return err;
+	a->mtu = mtu;
+	return subnet_env_write(a->opt->subnet_file, a->conf.network, a->own.subnet, mtu, false);
+}
+
+int apply_all(struct agent *a)
+{
+	int err;
+
+	if (a->datapath) {
+		err = apply_routes(a);
+		if (err == 0)
+			err = apply_config(a);
+		if (err)
+			return err;
+	}
+	err = apply_peers(a);
+	if (err)
+		return err;
+	apply_table(a);
+	return 0;
+}
+
+void apply_endpoint(struct agent *a, const struct endpoint *ep)
+{
+	struct weft_endpoint value = {.ifindex = ep->ifindex};
+
+	if (!a->datapath || !prefix4_contains(a->own.subnet, ep->addr))
+		return;
+	memcpy(value.mac, ep->mac, 6);
+	if (ep->ifindex && link_peer_is_elsewhere(a->nl, ep->ifindex))
+		value.flags |= WEFT_ENDPOINT_DIRECT;
+	datapath_set_endpoint(a->datapath, ep->addr - a->own.subnet.addr, &value);
+}

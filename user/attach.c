@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "attach.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <libmnl/libmnl.h>
+#include <linux/pkt_sched.h>
+#include <linux/rtnetlink.h>
+#include <string.h>
+
+#include "log.h"
+#include "netlink.h"
+#include "util.h"
+
+/* linux/bpf.h of 6.6 and later; Debian 12's header is older. */
+#define WEFT_BPF_TCX_INGRESS 46
+#define WEFT_BPF_TCX_EGRESS 47
+
+/* struct bpf_link_info of 6.6, as far as it concerns a TCX link. */
+struct tcx_link_info {
+	__u32 type;
+	__u32 id;
+	__u32 prog_id;
+	__u32 pad;
+	__u32 ifindex; /* 0 once the device is gone */
+	__u32 attach_type;
+	__u8 rest[64];
+};
+
+static int link_info(int fd, struct tcx_link_info *info)
+{
+	__u32 len = sizeof(*info);
+
+	memset(info, 0, sizeof(*info));
+	return bpf_obj_get_info_by_fd(fd, info, &len) ? -errno : 0;
+}
+
+/* 0 when the pinned link now runs prog_fd; -ENOLINK when it is dead or for another device. */
+static int update_link(const char *pin, uint32_t ifindex, int prog_fd)
+{
+	struct tcx_link_info info;
+	_close_ int fd = bpf_obj_get(pin);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = link_info(fd, &info);
+	if (err)
+		return err;
+	if (info.ifindex != ifindex)
+		return -ENOLINK;
+	return bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
+}
+
+int attach_tcx(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd)
+{
+	int type = hook_is_egress(hook) ? WEFT_BPF_TCX_EGRESS : WEFT_BPF_TCX_INGRESS;
+	int err = update_link(pin, ifindex, prog_fd);
+	_close_ int fd = -1;
+
+	if (err != -ENOENT && err != -ENOLINK)
+		return err;
+	if (err == -ENOLINK && unlink(pin))
+		return -errno;
+	fd = bpf_link_create(prog_fd, ifindex, type, NULL);
+	if (fd < 0)
+		return -errno;
+	return bpf_obj_pin(fd, pin) ? -errno : 0;
+}
+
+int detach_tcx(const char *pin)
+{
+	_close_ int fd = bpf_obj_get(pin);
+
+	if (fd < 0)
+		return errno == ENOENT ? 0 : -errno;
+	/* The agent that a crash left behind may still hold the link; detach for good. */
+	bpf_link_detach(fd);
+	return unlink(pin) ? -errno : 0;
+}
+
+int64_t attached_tcx(const char *pin, uint32_t ifindex)
+{
+	struct tcx_link_info info;
+	_close_ int fd = bpf_obj_get(pin);
+	int err;
+
+	if (fd < 0)
+		return -errno;
+	err = link_info(fd, &info);
+	if (err)
+		return err;
+	return info.ifindex == ifindex ? (int64_t)info.prog_id : -ENOLINK;
+}
+
+static struct bpf_tc_hook tc_hook(uint32_t ifindex, enum weft_hook hook)
+{
+	return (struct bpf_tc_hook){
+		.sz = sizeof(struct bpf_tc_hook),
+		.ifindex = ifindex,
+		.attach_point = hook_is_egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS,
+	};
+}
+
+int attach_clsact(uint32_t ifindex, enum weft_hook hook, int prog_fd)
+{
+	struct bpf_tc_hook where = tc_hook(ifindex, hook);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = ATTACH_TC_HANDLE,
+			    .priority = ATTACH_TC_PRIORITY, .flags = BPF_TC_F_REPLACE);
+	int err = bpf_tc_hook_create(&where);
+
+	if (err && err != -EEXIST)
+		return err;
+	return bpf_tc_attach(&where, &opts);
+}
+
+static int count_filter(const struct nlmsghdr *nlh, void *arg)
+{
+	(void)nlh;
+	++*(size_t *)arg;
+	return MNL_CB_OK;
+}
+
+static int count_filters(struct nl *nl, uint32_t ifindex, uint32_t parent, size_t *n)
+{
+	char buf[MNL_SOCKET_BUFFER_SIZE];
+	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
+	struct tcmsg *tcm = mnl_nlmsg_put_extra_header(nlh, sizeof(*tcm));
+
+	nlh->nlmsg_type = RTM_GETTFILTER;
+	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
+	tcm->tcm_ifindex = ifindex;
+	tcm->tcm_parent = parent;
+	return nl_request(nl, nlh, count_filter, n);
+}
+
+static void destroy_unused_clsact(uint32_t ifindex)
+{
+	struct bpf_tc_hook where = tc_hook(ifindex, WEFT_HOOK_PORT);
+	struct nl *nl = NULL;
+	size_t n = 0;
+
+	if (nl_open(0, &nl))
+		return;
+	if (count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), &n) == 0 &&
+	    count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), &n) == 0 &&
+	    n == 0) {
+		where.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
+		bpf_tc_hook_destroy(&where);
+	}
+	nl_close(nl);
+}
+
+int detach_clsact(uint32_t ifindex, enum weft_hook hook)
+{
+	struct bpf_tc_hook where = tc_hook(ifindex, hook);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_TC_HANDLE,
+			    .priority = ATTACH_TC_PRIORITY);
+	int err;
+
+	if (attached_clsact(ifindex, hook) < 0)
+		return 0;
+	err = bpf_tc_detach(&where, &opts);
+	if (err && err != -ENOENT)
+		return err;
+	destroy_unused_clsact(ifindex);
+	return 0;
+}
+
+/* A filter with our number but another program is not ours. */
+static bool is_weft_program(__u32 prog_id)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	_close_ int fd = bpf_prog_get_fd_by_id(prog_id);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 &&
+	       strncmp(info.name, "weft_", 5) == 0;
+}
+
+int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook)
+{
+	struct bpf_tc_hook where = tc_hook(ifindex, hook);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_TC_HANDLE,
+			    .priority = ATTACH_TC_PRIORITY);
+	int err = bpf_tc_query(&where, &opts);
+
+	if (err)
+		return err;
+	return is_weft_program(opts.prog_id) ? (int64_t)opts.prog_id : -ENOENT;
+}

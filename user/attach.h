@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * One program on one hook of one device: by a pinned TCX link, or by a clsact filter with weft's
+ * own priority. Programs of others on the same hook are never touched.
+ */
+#ifndef WEFT_USER_ATTACH_H
+#define WEFT_USER_ATTACH_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "weft/reason.h"
+
+/* Preference of our clsact filter: late, so that filters of others run first. */
+#define ATTACH_TC_PRIORITY 8285
+#define ATTACH_TC_HANDLE 1
+
+static inline bool hook_is_egress(enum weft_hook hook)
+{
+	return hook == WEFT_HOOK_TUN;
+}
+
+/*
+ * Update the link pinned at pin in place, or make and pin a new one when there is none or its
+ * device is gone. -EINVAL: the kernel has no TCX.
+ */
+int attach_tcx(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd);
+/* Remove the pin; the link goes with it unless its device went first. 0 when there is none. */
+int detach_tcx(const char *pin);
+/* Id of the program that the pinned link runs on a live device, or -errno. */
+int64_t attached_tcx(const char *pin, uint32_t ifindex);
+
+/* Add our filter, or replace its program in one step. */
+int attach_clsact(uint32_t ifindex, enum weft_hook hook, int prog_fd);
+/* Remove our filter, and the qdisc when no filter is left on it. 0 when there is none. */
+int detach_clsact(uint32_t ifindex, enum weft_hook hook);
+/* Id of the program of our filter, or -errno. */
+int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook);
+
+#endif

@@ -1,0 +1,524 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * A client is a slot that walks FREE → READING → ANSWERING → FREE. Requests are read and documents
+ * built on the loop's thread; what does not fit the socket's buffer at once is sent by a thread of
+ * its own, so that a slow reader costs the loop nothing. That thread owns its slot's text and may
+ * use its fd, but only the loop's thread closes fds and frees slots, after joining.
+ */
+#include "ctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/timerfd.h>
+#include <sys/un.h>
+#include <time.h>
+
+#include "log.h"
+#include "util.h"
+
+#define CTL_CLIENTS 16
+#define CTL_REQUEST_MAX 64 /* bytes, newline included */
+#define CTL_TIMEOUT_MS 5000 /* for the request, and again for the answer */
+#define CTL_ANSWER_MAX (64U << 20) /* bytes; 65,536 routes need 6 MB */
+
+enum client_state { CLIENT_FREE, CLIENT_READING, CLIENT_ANSWERING };
+
+struct client {
+	struct ctl *ctl;
+	enum client_state state;
+	int fd;
+	int timer_fd; /* bounds the request */
+	size_t used;
+	char request[CTL_REQUEST_MAX + 1]; /* room to notice one byte too many */
+	/* The answering thread's, until done. */
+	pthread_t thread;
+	char *text;
+	size_t len;
+	size_t sent;
+	atomic_bool done;
+};
+
+struct ctl {
+	struct loop *loop;
+	int fd;
+	int done_fd; /* eventfd: a thread has finished */
+	int spare_fd; /* given up for a moment when the process has no descriptor left */
+	struct sockaddr_un addr;
+	ctl_fn fn;
+	void *arg;
+	struct client clients[CTL_CLIENTS];
+};
+
+static int ctl_address(const char *state_dir, struct sockaddr_un *addr)
+{
+	int len;
+
+	*addr = (struct sockaddr_un){.sun_family = AF_UNIX};
+	len = snprintf(addr->sun_path, sizeof(addr->sun_path), "%s/ctl.sock", state_dir);
+	return len < (int)sizeof(addr->sun_path) ? 0 : -ENAMETOOLONG;
+}
+
+static int64_t now_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_MONOTONIC, &now);
+	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Stop reading: the request is complete or will never be. */
+static void client_end_request(struct client *client)
+{
+	loop_remove(client->ctl->loop, client->timer_fd);
+	loop_remove(client->ctl->loop, client->fd);
+	close(client->timer_fd);
+	client->timer_fd = -1;
+}
+
+static void client_free(struct client *client)
+{
+	if (client->state == CLIENT_READING)
+		client_end_request(client);
+	close(client->fd);
+	client->fd = -1;
+	client->state = CLIENT_FREE;
+	free(take_ptr(client->text));
+}
+
+/* Send as much as the socket takes now. 0 when all is sent, -EAGAIN when some is left. */
+static int client_send(struct client *client)
+{
+	while (client->sent < client->len) {
+		ssize_t n = send(client->fd, client->text + client->sent,
+				 client->len - client->sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n < 0)
+			return -errno;
+		client->sent += (size_t)n;
+	}
+	return 0;
+}
+
+static void *client_thread(void *arg)
+{
+	struct client *client = arg;
+	struct pollfd poll_fd = {.fd = client->fd, .events = POLLOUT};
+	int64_t deadline = now_ms() + CTL_TIMEOUT_MS;
+	int done_fd = client->ctl->done_fd;
+
+	while (client_send(client) == -EAGAIN) {
+		int64_t left = deadline - now_ms();
+
+		if (left <= 0)
+			break;
+		poll(&poll_fd, 1, (int)left);
+	}
+	shutdown(client->fd, SHUT_RDWR);
+	atomic_store(&client->done, true);
+	eventfd_write(done_fd, 1);
+	return NULL;
+}
+
+/* Signals are for the loop's thread: block them all in the new one. */
+static int client_start_thread(struct client *client)
+{
+	sigset_t all, old;
+	int err;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &old);
+	err = pthread_create(&client->thread, NULL, client_thread, client);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	return -err;
+}
+
+/* Takes the reference. The client is done with, or its thread runs. */
+static void client_answer(struct client *client, json_t *answer)
+{
+	int err;
+
+	client->text = answer ? json_dumps(answer, JSON_COMPACT) : NULL;
+	json_decref(answer);
+	client_end_request(client);
+	client->state = CLIENT_ANSWERING;
+	client->len = client->text ? strlen(client->text) : 0;
+	client->sent = 0;
+	err = client_send(client);
+	if (err == -EAGAIN) {
+		atomic_store(&client->done, false);
+		err = client_start_thread(client);
+		if (!err)
+			return;
+	}
+	client_free(client);
+}
+
+static void client_refuse(struct client *client, const char *why)
+{
+	client_answer(client, json_pack("{s:s}", "error", why));
+}
+
+/* A request is a lower-case word, so nothing else ever reaches the agent or its log. */
+static bool is_verb(const char *text)
+{
+	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz");
+
+	return n && !text[n];
+}
+
+static void client_request(struct client *client)
+{
+	char *end = memchr(client->request, '\n', client->used);
+	struct ctl *ctl = client->ctl;
+	json_t *answer;
+
+	if (client->used > CTL_REQUEST_MAX) {
+		client_refuse(client, "request too long");
+		return;
+	}
+	if (!end)
+		return;
+	*end = '\0';
+	if (!is_verb(client->request)) {
+		client_refuse(client, "malformed request");
+		return;
+	}
+	answer = ctl->fn(client->request, ctl->arg);
+	if (answer)
+		client_answer(client, answer);
+	else
+		client_refuse(client, "unknown verb");
+}
+
+static void on_client(void *arg)
+{
+	struct client *client = arg;
+	ssize_t n;
+
+	/* An event of the slot's former owner may still be in the loop's hands. */
+	if (client->state != CLIENT_READING)
+		return;
+	n = recv(client->fd, client->request + client->used, sizeof(client->request) - client->used,
+		 MSG_DONTWAIT);
+	if (n < 0 && (errno == EAGAIN || errno == EINTR))
+		return;
+	if (n <= 0) {
+		client_free(client);
+		return;
+	}
+	client->used += (size_t)n;
+	client_request(client);
+}
+
+static void on_timeout(void *arg)
+{
+	struct client *client = arg;
+	uint64_t expired;
+
+	if (client->state != CLIENT_READING ||
+	    read(client->timer_fd, &expired, sizeof(expired)) != sizeof(expired))
+		return;
+	log_debug("control socket: client sent no request, dropped");
+	client_free(client);
+}
+
+static int client_watch(struct client *client)
+{
+	struct loop *loop = client->ctl->loop;
+	int err;
+
+	err = loop_add(loop, client->timer_fd, on_timeout, client);
+	if (err)
+		return err;
+	err = loop_add(loop, client->fd, on_client, client);
+	if (err)
+		loop_remove(loop, client->timer_fd);
+	return err;
+}
+
+/* On success fd is the slot's. */
+static int client_open(struct client *client, int fd)
+{
+	struct itimerspec limit = {.it_value.tv_sec = CTL_TIMEOUT_MS / 1000};
+	_close_ int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
+	int err;
+
+	if (timer_fd < 0 || timerfd_settime(timer_fd, 0, &limit, NULL))
+		return -errno;
+	client->fd = fd;
+	client->timer_fd = timer_fd;
+	err = client_watch(client);
+	if (err)
+		return err;
+	client->used = 0;
+	client->state = CLIENT_READING;
+	take_fd(&timer_fd);
+	return 0;
+}
+
+static void reap_threads(struct ctl *ctl)
+{
+	for (size_t i = 0; i < CTL_CLIENTS; i++) {
+		struct client *client = &ctl->clients[i];
+
+		if (client->state == CLIENT_ANSWERING && atomic_load(&client->done)) {
+			pthread_join(client->thread, NULL);
+			client_free(client);
+		}
+	}
+}
+
+static void on_done(void *arg)
+{
+	struct ctl *ctl = arg;
+	eventfd_t count;
+
+	eventfd_read(ctl->done_fd, &count);
+	reap_threads(ctl);
+}
+
+static bool is_allowed(int fd)
+{
+	struct ucred peer;
+	socklen_t len = sizeof(peer);
+
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+		return false;
+	return !peer.uid || peer.uid == geteuid();
+}
+
+static struct client *free_slot(struct ctl *ctl)
+{
+	for (size_t i = 0; i < CTL_CLIENTS; i++) {
+		if (ctl->clients[i].state == CLIENT_FREE)
+			return &ctl->clients[i];
+	}
+	return NULL;
+}
+
+/* Turn away a client that gets no slot: a short answer always fits a fresh socket's buffer. */
+static void turn_away(int fd, const char *why)
+{
+	char text[64];
+	int len = snprintf(text, sizeof(text), "{\"error\":\"%s\"}", why);
+
+	log_debug("control socket: client turned away: %s", why);
+	send(fd, text, (size_t)len, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* A connection that stays pending keeps the socket readable, and the loop spinning. */
+static void shed_client(struct ctl *ctl)
+{
+	cleanup_close(&ctl->spare_fd);
+	ctl->spare_fd = accept4(ctl->fd, NULL, NULL, SOCK_CLOEXEC);
+	if (ctl->spare_fd >= 0)
+		turn_away(ctl->spare_fd, "out of resources");
+	cleanup_close(&ctl->spare_fd);
+	ctl->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+static void on_connect(void *arg)
+{
+	struct ctl *ctl = arg;
+	struct client *client;
+	_close_ int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+	if (fd < 0) {
+		if (errno == EMFILE || errno == ENFILE)
+			shed_client(ctl);
+		return;
+	}
+	if (!is_allowed(fd)) {
+		turn_away(fd, "permission denied");
+		return;
+	}
+	reap_threads(ctl);
+	client = free_slot(ctl);
+	if (!client)
+		turn_away(fd, "too many clients");
+	else if (client_open(client, fd))
+		turn_away(fd, "out of resources");
+	else
+		take_fd(&fd);
+}
+
+/*
+ * fchmod() before bind() gives the file its mode from the first moment on; there is no window in
+ * which others could connect.
+ */
+static int bind_socket(const struct sockaddr_un *addr)
+{
+	_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+
+	if (fd < 0)
+		return -errno;
+	if (unlink(addr->sun_path) && errno != ENOENT)
+		return -errno;
+	if (fchmod(fd, 0600) || bind(fd, (const struct sockaddr *)addr, sizeof(*addr)) ||
+	    listen(fd, CTL_CLIENTS))
+		return -errno;
+	return take_fd(&fd);
+}
+
+static int ctl_watch(struct ctl *ctl)
+{
+	int err;
+
+	err = loop_add(ctl->loop, ctl->done_fd, on_done, ctl);
+	if (err)
+		return err;
+	err = loop_add(ctl->loop, ctl->fd, on_connect, ctl);
+	if (err)
+		loop_remove(ctl->loop, ctl->done_fd);
+	return err;
+}
+
+static void ctl_free(struct ctl *ctl)
+{
+	if (ctl->fd >= 0) {
+		unlink(ctl->addr.sun_path);
+		close(ctl->fd);
+	}
+	cleanup_close(&ctl->done_fd);
+	cleanup_close(&ctl->spare_fd);
+	free(ctl);
+}
+
+static int ctl_open(struct ctl *ctl, const char *state_dir)
+{
+	int err;
+
+	err = ctl_address(state_dir, &ctl->addr);
+	if (err)
+		return err;
+	ctl->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+	ctl->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
+	if (ctl->done_fd < 0 || ctl->spare_fd < 0)
+		return -errno;
+	ctl->fd = bind_socket(&ctl->addr);
+	if (ctl->fd < 0)
+		return ctl->fd;
+	return ctl_watch(ctl);
+}
+
+int ctl_listen(struct loop *loop, const char *state_dir, ctl_fn fn, void *arg, struct ctl **out)
+{
+	struct ctl *ctl = calloc(1, sizeof(*ctl));
+	int err;
+
+	if (!ctl)
+		return -ENOMEM;
+	ctl->loop = loop;
+	ctl->fn = fn;
+	ctl->arg = arg;
+	ctl->fd = -1;
+	ctl->done_fd = -1;
+	ctl->spare_fd = -1;
+	for (size_t i = 0; i < CTL_CLIENTS; i++)
+		ctl->clients[i] = (struct client){.ctl = ctl, .fd = -1, .timer_fd = -1};
+	err = ctl_open(ctl, state_dir);
+	if (err) {
+		ctl_free(ctl);
+		return err;
+	}
+	*out = ctl;
+	return 0;
+}
+
+void ctl_close(struct ctl *ctl)
+{
+	if (!ctl)
+		return;
+	loop_remove(ctl->loop, ctl->fd);
+	loop_remove(ctl->loop, ctl->done_fd);
+	for (size_t i = 0; i < CTL_CLIENTS; i++) {
+		struct client *client = &ctl->clients[i];
+
+		if (client->state == CLIENT_ANSWERING) {
+			shutdown(client->fd, SHUT_RDWR);
+			pthread_join(client->thread, NULL);
+		}
+		if (client->state != CLIENT_FREE)
+			client_free(client);
+	}
+	ctl_free(ctl);
+}
+
+static int ctl_connect(const char *state_dir)
+{
+	struct timeval limit = {.tv_sec = 2 * CTL_TIMEOUT_MS / 1000};
+	struct sockaddr_un addr;
+	_close_ int fd = -1;
+	int err;
+
+	err = ctl_address(state_dir, &addr);
+	if (err)
+		return err;
+	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	if (fd < 0)
+		return -errno;
+	if (setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) ||
+	    setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) ||
+	    connect(fd, (struct sockaddr *)&addr, sizeof(addr)))
+		return -errno;
+	return take_fd(&fd);
+}
+
+/* Called by jansson for each piece; a broken connection ends the text, which then is no JSON. */
+struct answer {
+	int fd;
+	int err;
+	size_t len;
+};
+
+static size_t read_answer(void *buffer, size_t len, void *data)
+{
+	struct answer *answer = data;
+	ssize_t n;
+
+	do {
+		n = recv(answer->fd, buffer, len, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n < 0)
+		answer->err = errno == EAGAIN ? -ETIMEDOUT : -errno;
+	else
+		answer->len += (size_t)n;
+	if (answer->len > CTL_ANSWER_MAX)
+		answer->err = -EFBIG;
+	return answer->err ? (size_t)-1 : (size_t)n;
+}
+
+int ctl_query(const char *state_dir, const char *verb, json_t **out)
+{
+	struct answer answer = {0};
+	char request[CTL_REQUEST_MAX + 1];
+	_close_ int fd = -1;
+	json_t *document;
+	int len;
+
+	len = snprintf(request, sizeof(request), "%s\n", verb);
+	if (len > CTL_REQUEST_MAX)
+		return -EINVAL;
+	fd = ctl_connect(state_dir);
+	if (fd < 0)
+		return fd == -EAGAIN ? -ETIMEDOUT : fd;
+	/* A client that is turned away gets its answer without having been read. */
+	if (send(fd, request, (size_t)len, MSG_NOSIGNAL) != len && errno != EPIPE)
+		return -errno;
+	answer.fd = fd;
+	document = json_load_callback(read_answer, &answer, 0, NULL);
+	if (!document)
+		return answer.err ? answer.err : -EPROTO;
+	*out = document;
+	return 0;
+}

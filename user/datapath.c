@@ -1,0 +1,490 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "datapath.h"
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "attach.h"
+#include "log.h"
+#include "maps.h"
+#include "pins.h"
+#include "reason.h"
+#include "util.h"
+#include "weft.skel.h"
+
+struct attachment {
+	enum weft_hook hook;
+	uint32_t ifindex;
+	bool tcx;
+};
+
+struct datapath {
+	char dir[PATH_MAX / 2];
+	struct weft_bpf *skel;
+	struct maps *maps;
+	bool tcx; /* false: clsact */
+	bool probe; /* attach mode auto: TCX may turn out to be missing */
+	struct attachment *attachments;
+	size_t n_attachments;
+	struct ring_buffer *hints;
+	void (*hint_fn)(const struct weft_hint *hint, void *arg);
+	void *hint_arg;
+};
+
+/* libbpf's own messages one level down: what matters is reported by the caller. */
+static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	char line[512];
+
+	if (level == LIBBPF_DEBUG)
+		return 0;
+	vsnprintf(line, sizeof(line), fmt, args);
+	line[strcspn(line, "\n")] = '\0';
+	log_debug("%s", line);
+	return 0;
+}
+
+static const struct bpf_program *hook_program(const struct datapath *dp, enum weft_hook hook)
+{
+	switch (hook) {
+	case WEFT_HOOK_PORT:
+		return dp->skel->progs.weft_port;
+	case WEFT_HOOK_BRIDGE:
+		return dp->skel->progs.weft_bridge;
+	case WEFT_HOOK_TUN:
+		return dp->skel->progs.weft_tun;
+	default:
+		return dp->skel->progs.weft_uplink;
+	}
+}
+
+static void map_pin_path(const struct datapath *dp, const struct bpf_map *map, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/maps/%s", dp->dir, bpf_map__name(map));
+}
+
+static void link_pin_path(const char *dir, enum weft_hook hook, uint32_t ifindex,
+			  char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/links/%s-%u", dir, hook_name(hook), ifindex);
+}
+
+static bool same_layout(const struct bpf_map *map, int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == bpf_map__type(map) &&
+	       info.key_size == bpf_map__key_size(map) &&
+	       info.value_size == bpf_map__value_size(map) &&
+	       info.max_entries == bpf_map__max_entries(map);
+}
+
+/* Use the pinned map of an earlier agent, if there is one. */
+static int reuse_map(struct datapath *dp, struct bpf_map *map)
+{
+	char path[PATH_MAX];
+	_close_ int fd = -1;
+
+	map_pin_path(dp, map, path);
+	fd = bpf_obj_get(path);
+	if (fd < 0)
+		return errno == ENOENT ? 0 : log_err(-errno, "%s", path);
+	if (!same_layout(map, fd))
+		return log_err(-EPROTO, "%s: made by an incompatible version", path);
+	return bpf_map__reuse_fd(map, fd);
+}
+
+static int pin_map(struct datapath *dp, struct bpf_map *map)
+{
+	char path[PATH_MAX];
+
+	map_pin_path(dp, map, path);
+	if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
+		return log_err(-errno, "cannot pin %s", path);
+	return 0;
+}
+
+static int check_abi(const struct datapath *dp)
+{
+	struct weft_state st;
+	uint32_t zero = 0, abi;
+
+	if (bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.state), &zero, &st))
+		return log_err(-errno, "state map");
+	abi = st.half[st.active & 1].abi;
+	if (abi && abi != WEFT_ABI_VERSION)
+		return log_err(-EPROTO, "%s: state of version %u, this program knows %u", dp->dir,
+			       abi, WEFT_ABI_VERSION);
+	return 0;
+}
+
+static int make_dirs(const char *dir)
+{
+	char path[PATH_MAX];
+	int err = pins_mkdir(dir);
+
+	snprintf(path, sizeof(path), "%s/maps", dir);
+	if (err == 0)
+		err = pins_mkdir(path);
+	snprintf(path, sizeof(path), "%s/links", dir);
+	return err ? err : pins_mkdir(path);
+}
+
+static int load(struct datapath *dp)
+{
+	struct bpf_map *map;
+	int err = make_dirs(dp->dir);
+
+	if (err)
+		return err;
+	dp->skel = weft_bpf__open();
+	if (!dp->skel)
+		return log_err(-errno, "cannot open the BPF object");
+	bpf_object__for_each_map(map, dp->skel->obj)
+	{
+		err = reuse_map(dp, map);
+		if (err)
+			return err;
+	}
+	err = weft_bpf__load(dp->skel);
+	if (err)
+		return log_err(err, "cannot load the BPF programs");
+	err = check_abi(dp);
+	if (err)
+		return err;
+	bpf_object__for_each_map(map, dp->skel->obj)
+	{
+		err = pin_map(dp, map);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static int open_maps(struct datapath *dp)
+{
+	const struct map_fds fds = {
+		.state = bpf_map__fd(dp->skel->maps.state),
+		.routes = bpf_map__fd(dp->skel->maps.routes),
+		.prefixes = bpf_map__fd(dp->skel->maps.prefixes),
+		.peers = bpf_map__fd(dp->skel->maps.peers),
+		.members = bpf_map__fd(dp->skel->maps.members),
+		.endpoints = bpf_map__fd(dp->skel->maps.endpoints),
+		.counters = bpf_map__fd(dp->skel->maps.counters),
+	};
+
+	return maps_open(&fds, &dp->maps);
+}
+
+int datapath_open(const char *pin_dir, enum attach_mode mode, struct datapath **out)
+{
+	struct datapath *dp = calloc(1, sizeof(*dp));
+	int err;
+
+	if (!dp)
+		return -ENOMEM;
+	libbpf_set_print(print_libbpf);
+	libbpf_set_strict_mode(LIBBPF_STRICT_ALL & ~LIBBPF_STRICT_AUTO_RLIMIT_MEMLOCK);
+	snprintf(dp->dir, sizeof(dp->dir), "%s", pin_dir);
+	dp->tcx = mode != ATTACH_CLSACT;
+	dp->probe = mode == ATTACH_AUTO;
+	err = load(dp);
+	if (err == 0)
+		err = open_maps(dp);
+	if (err) {
+		datapath_close(dp);
+		return err;
+	}
+	*out = dp;
+	return 0;
+}
+
+void datapath_close(struct datapath *dp)
+{
+	if (!dp)
+		return;
+	ring_buffer__free(dp->hints);
+	maps_close(dp->maps);
+	weft_bpf__destroy(dp->skel);
+	free(dp->attachments);
+	free(dp);
+}
+
+/* Attachments. */
+
+static struct attachment *find_attachment(const struct datapath *dp, enum weft_hook hook,
+					  uint32_t ifindex)
+{
+	for (size_t i = 0; i < dp->n_attachments; i++)
+		if (dp->attachments[i].hook == hook && dp->attachments[i].ifindex == ifindex)
+			return &dp->attachments[i];
+	return NULL;
+}
+
+static int remember(struct datapath *dp, enum weft_hook hook, uint32_t ifindex, bool tcx)
+{
+	struct attachment *known = find_attachment(dp, hook, ifindex);
+	struct attachment *more;
+
+	if (known) {
+		known->tcx = tcx;
+		return 0;
+	}
+	more = realloc(dp->attachments, (dp->n_attachments + 1) * sizeof(*more));
+	if (!more)
+		return -ENOMEM;
+	dp->attachments = more;
+	more[dp->n_attachments++] =
+		(struct attachment){.hook = hook, .ifindex = ifindex, .tcx = tcx};
+	return 0;
+}
+
+static void forget(struct datapath *dp, struct attachment *a)
+{
+	*a = dp->attachments[--dp->n_attachments];
+}
+
+/* The new program runs before the old way of attaching goes: no packet meets an empty hook. */
+static int attach_either(struct datapath *dp, const char *pin, uint32_t ifindex,
+			 enum weft_hook hook, int prog_fd)
+{
+	int err;
+
+	if (dp->tcx) {
+		err = attach_tcx(pin, ifindex, hook, prog_fd);
+		if (err == 0)
+			return detach_clsact(ifindex, hook);
+		if (err != -EINVAL || !dp->probe)
+			return err;
+		log_info("no TCX in this kernel, using clsact");
+		dp->tcx = false;
+	}
+	err = attach_clsact(ifindex, hook, prog_fd);
+	return err ? err : detach_tcx(pin);
+}
+
+int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
+{
+	char pin[PATH_MAX], ifname[IF_NAMESIZE] = "?";
+	int err;
+
+	link_pin_path(dp->dir, hook, ifindex, pin);
+	err = attach_either(dp, pin, ifindex, hook, bpf_program__fd(hook_program(dp, hook)));
+	if (err) {
+		if_indextoname(ifindex, ifname);
+		return log_err(err, "%s (%u): cannot attach the %s program", ifname, ifindex,
+			       hook_name(hook));
+	}
+	dp->probe = false;
+	return remember(dp, hook, ifindex, dp->tcx);
+}
+
+int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
+{
+	struct attachment *a = find_attachment(dp, hook, ifindex);
+	char pin[PATH_MAX];
+	int err;
+
+	if (a)
+		forget(dp, a);
+	link_pin_path(dp->dir, hook, ifindex, pin);
+	err = detach_tcx(pin);
+	if (err == 0)
+		err = detach_clsact(ifindex, hook);
+	return err == -ENODEV ? 0 : err;
+}
+
+static bool parse_link_pin(const char *name, enum weft_hook *hook, uint32_t *ifindex)
+{
+	const char *dash = strrchr(name, '-');
+
+	for (int h = WEFT_HOOK_PORT; dash && h <= WEFT_HOOK_UPLINK; h++) {
+		if (strncmp(name, hook_name(h), dash - name) || hook_name(h)[dash - name])
+			continue;
+		*hook = h;
+		*ifindex = strtoul(dash + 1, NULL, 10);
+		return true;
+	}
+	return false;
+}
+
+/* Every pinned link below dir that keep (may be NULL) does not want. */
+static void prune_links(const char *dir, const struct datapath *keep)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	enum weft_hook hook;
+	uint32_t ifindex;
+	DIR *links;
+
+	snprintf(path, sizeof(path), "%s/links", dir);
+	links = opendir(path);
+	while (links && (entry = readdir(links)) != NULL) {
+		if (!parse_link_pin(entry->d_name, &hook, &ifindex))
+			continue;
+		if (keep && find_attachment(keep, hook, ifindex))
+			continue;
+		link_pin_path(dir, hook, ifindex, path);
+		detach_tcx(path);
+	}
+	if (links)
+		closedir(links);
+}
+
+/* Filters are found by looking at every device: they need no file to remember them. */
+static void prune_filters(const struct datapath *keep)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	for (struct if_nameindex *i = all; i && i->if_index; i++)
+		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_UPLINK; h++)
+			if (attached_clsact(i->if_index, h) >= 0 &&
+			    !(keep && find_attachment(keep, h, i->if_index)))
+				detach_clsact(i->if_index, h);
+	if_freenameindex(all);
+}
+
+void datapath_prune(struct datapath *dp)
+{
+	prune_links(dp->dir, dp);
+	prune_filters(dp);
+}
+
+static int64_t attached_program(const struct datapath *dp, const struct attachment *a)
+{
+	char pin[PATH_MAX];
+
+	if (!a->tcx)
+		return attached_clsact(a->ifindex, a->hook);
+	link_pin_path(dp->dir, a->hook, a->ifindex, pin);
+	return attached_tcx(pin, a->ifindex);
+}
+
+static uint32_t program_id(const struct bpf_program *prog)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len) ? 0 : info.id;
+}
+
+bool datapath_ready(const struct datapath *dp)
+{
+	bool uplink = false, tun = false;
+
+	for (size_t i = 0; i < dp->n_attachments; i++) {
+		const struct attachment *a = &dp->attachments[i];
+
+		if (attached_program(dp, a) != program_id(hook_program(dp, a->hook)))
+			return false;
+		uplink |= a->hook == WEFT_HOOK_UPLINK;
+		tun |= a->hook == WEFT_HOOK_TUN;
+	}
+	return uplink && tun;
+}
+
+size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size_t max)
+{
+	for (size_t i = 0; i < dp->n_attachments && i < max; i++) {
+		const struct attachment *a = &dp->attachments[i];
+		int64_t id = attached_program(dp, a);
+
+		out[i] = (struct datapath_hook){
+			.hook = a->hook,
+			.ifindex = a->ifindex,
+			.attach = a->tcx ? "tcx" : "clsact",
+			.prog_id = id > 0 ? (uint32_t)id : 0,
+		};
+		if_indextoname(a->ifindex, out[i].ifname);
+	}
+	return dp->n_attachments;
+}
+
+static void remove_maps(const char *dir)
+{
+	char path[PATH_MAX];
+	struct dirent *entry;
+	DIR *maps;
+
+	snprintf(path, sizeof(path), "%s/maps", dir);
+	maps = opendir(path);
+	while (maps && (entry = readdir(maps)) != NULL)
+		if (entry->d_name[0] != '.')
+			unlinkat(dirfd(maps), entry->d_name, 0);
+	if (maps)
+		closedir(maps);
+	rmdir(path);
+}
+
+int datapath_cleanup(const char *pin_dir)
+{
+	char path[PATH_MAX];
+
+	prune_links(pin_dir, NULL);
+	prune_filters(NULL);
+	remove_maps(pin_dir);
+	snprintf(path, sizeof(path), "%s/links", pin_dir);
+	rmdir(path);
+	return rmdir(pin_dir) && errno != ENOENT ? log_err(-errno, "%s", pin_dir) : 0;
+}
+
+/* Contents. */
+
+int datapath_set_config(struct datapath *dp, const struct weft_config *config)
+{
+	return maps_set_config(dp->maps, config);
+}
+
+int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shift,
+			const struct datapath_route *routes, size_t n)
+{
+	return maps_set_routes(dp->maps, network, cell_shift, routes, n);
+}
+
+int datapath_set_peer(struct datapath *dp, uint32_t public_ip, const struct weft_peer *peer)
+{
+	return maps_set_peer(dp->maps, public_ip, peer);
+}
+
+int datapath_set_endpoint(struct datapath *dp, uint32_t index, const struct weft_endpoint *ep)
+{
+	return maps_set_endpoint(dp->maps, index, ep);
+}
+
+int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_COUNTER_MAX])
+{
+	return maps_counters(dp->maps, out);
+}
+
+static int take_hint(void *arg, void *data, size_t len)
+{
+	struct datapath *dp = arg;
+
+	if (len >= sizeof(struct weft_hint))
+		dp->hint_fn(data, dp->hint_arg);
+	return 0;
+}
+
+static void consume_hints(void *arg)
+{
+	struct datapath *dp = arg;
+
+	ring_buffer__consume(dp->hints);
+}
+
+int datapath_on_hint(struct datapath *dp, struct loop *loop,
+		     void (*fn)(const struct weft_hint *hint, void *arg), void *arg)
+{
+	dp->hint_fn = fn;
+	dp->hint_arg = arg;
+	dp->hints = ring_buffer__new(bpf_map__fd(dp->skel->maps.hints), take_hint, dp, NULL);
+	if (!dp->hints)
+		return -errno;
+	return loop_add(loop, ring_buffer__epoll_fd(dp->hints), consume_hints, dp);
+}

@@ -1,0 +1,82 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The BPF tier: programs, maps, pins and links. Adopts what an earlier agent left pinned and
+ * replaces programs in place; nothing is ever detached in order to attach again.
+ */
+#ifndef WEFT_USER_DATAPATH_H
+#define WEFT_USER_DATAPATH_H
+
+#include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "loop.h"
+#include "options.h"
+#include "weft/abi.h"
+
+struct datapath;
+
+struct datapath_hook { /* one attached program */
+	enum weft_hook hook;
+	uint32_t ifindex;
+	char ifname[IF_NAMESIZE];
+	const char *attach; /* "tcx" or "clsact" */
+	uint32_t prog_id;
+};
+
+/*
+ * Open the pins below pin_dir (created with mode 0700) or make new ones, and load the programs.
+ * mode: auto tries TCX, then clsact. -EPROTO: pins of another ABI version (exit status 3);
+ * -EPERM / -EOPNOTSUPP: no privilege or no kernel support (exit status 4).
+ */
+int datapath_open(const char *pin_dir, enum attach_mode mode, struct datapath **out);
+/* Frees the handle; pins, links and programs stay and keep forwarding. */
+void datapath_close(struct datapath *dp);
+
+/* Make hook's program run on ifindex; idempotent, replaces an older program of ours in place. */
+int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex);
+/* -ENODEV is success: the device is gone and took the program along. */
+int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex);
+/* Drop what an earlier agent attached and this one did not ask for; call once after start. */
+void datapath_prune(struct datapath *dp);
+
+/* Publish a whole configuration at once. abi is filled in here. */
+int datapath_set_config(struct datapath *dp, const struct weft_config *config);
+
+struct datapath_route { /* a lease as the maps see it; host byte order */
+	uint32_t addr;
+	uint8_t len;
+	bool local;
+	uint32_t public_ip;
+};
+/*
+ * routes: sorted by address, no overlaps, at most one per public_ip; cell_shift as in weft_config.
+ * Applies the difference only. A peer that stays keeps its header; a new one starts unresolved.
+ */
+int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shift,
+			const struct datapath_route *routes, size_t n);
+/* Replace the prebuilt header of one peer (see abi.h for what it holds). */
+int datapath_set_peer(struct datapath *dp, uint32_t public_ip, const struct weft_peer *peer);
+/* index: address minus subnet base. ep->ifindex 0 removes. */
+int datapath_set_endpoint(struct datapath *dp, uint32_t index, const struct weft_endpoint *ep);
+
+/* fn is called from the loop for each hint of the programs. */
+int datapath_on_hint(struct datapath *dp, struct loop *loop,
+		     void (*fn)(const struct weft_hint *hint, void *arg), void *arg);
+
+/* Sums over CPUs; indexed by WEFT_COUNTER(), BPF hooks only. */
+int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_COUNTER_MAX]);
+/* Number of attached programs; fills up to max. */
+size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size_t max);
+
+/*
+ * True when every hook asked for holds exactly our program: what readiness means. The programs
+ * hold our maps by construction, as they were loaded with the pinned ones.
+ */
+bool datapath_ready(const struct datapath *dp);
+
+/* Remove every pin, link and filter that weft ever made below pin_dir, in this netns. */
+int datapath_cleanup(const char *pin_dir);
+
+#endif

@@ -1,0 +1,561 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "maps.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <linux/membarrier.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+
+#include "datapath.h"
+#include "log.h"
+#include "netconf.h"
+#include "util.h"
+
+/* A peer, its slot and the one lease it holds. */
+struct peer_entry {
+	uint32_t public_ip; /* host order; the sort key */
+	uint32_t addr;
+	uint8_t len;
+	uint32_t slot;
+};
+
+struct prefix_entry {
+	uint32_t addr;
+	uint8_t len;
+	uint32_t value;
+};
+
+/* The kernel rounds array elements up to eight bytes (kernel/bpf/arraymap.c). */
+struct cell {
+	_Alignas(8) uint32_t value;
+};
+
+struct maps {
+	struct map_fds fds;
+	/* Mapped, shared with the kernel. */
+	struct weft_state *state;
+	struct cell *cells;
+	struct weft_peer *peers;
+	struct weft_endpoint *endpoints;
+	/* Own view. */
+	struct peer_entry *entries;
+	size_t n_entries;
+	struct prefix_entry *prefixes; /* sorted by address */
+	size_t n_prefixes;
+	uint32_t network;
+	uint8_t cell_shift;
+	/* Slots: free ones, and those that a packet may still be reading (rule 2). */
+	uint32_t *free_slots, *pending_slots;
+	size_t n_free, n_pending;
+	uint8_t *ep_dirty; /* invalidated, no grace period since (rule 3) */
+};
+
+/*
+ * All programs that were running have ended. MEMBARRIER_CMD_GLOBAL is synchronize_rcu() (kernel
+ * sched/membarrier.c); where it is filtered, an interval no softirq lasts stands in.
+ */
+static void wait_grace_period(void)
+{
+	if (syscall(__NR_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0))
+		usleep(100 * 1000);
+}
+
+static void store_word(uint32_t *word, uint32_t value)
+{
+	__atomic_store_n(word, value, __ATOMIC_RELEASE);
+}
+
+static void *map_memory(int fd, size_t len)
+{
+	return mmap(NULL, len, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+}
+
+#define STATE_BYTES sizeof(struct weft_state)
+#define CELLS_BYTES (WEFT_MAX_ROUTES * sizeof(struct cell))
+#define PEERS_BYTES (WEFT_MAX_PEERS * sizeof(struct weft_peer))
+#define ENDPOINTS_BYTES (WEFT_MAX_ENDPOINTS * sizeof(struct weft_endpoint))
+
+static int map_all(struct maps *m)
+{
+	m->state = map_memory(m->fds.state, STATE_BYTES);
+	m->cells = map_memory(m->fds.routes, CELLS_BYTES);
+	m->peers = map_memory(m->fds.peers, PEERS_BYTES);
+	m->endpoints = map_memory(m->fds.endpoints, ENDPOINTS_BYTES);
+	if (m->state == MAP_FAILED || m->cells == MAP_FAILED || m->peers == MAP_FAILED ||
+	    m->endpoints == MAP_FAILED)
+		return log_err(-errno, "cannot map the BPF maps");
+	return 0;
+}
+
+static int compare_prefix(const void *a, const void *b)
+{
+	const struct prefix_entry *x = a, *y = b;
+
+	return x->addr < y->addr ? -1 : x->addr > y->addr;
+}
+
+static int compare_entry(const void *a, const void *b)
+{
+	const struct peer_entry *x = a, *y = b;
+
+	return x->public_ip < y->public_ip ? -1 : x->public_ip > y->public_ip;
+}
+
+static int adopt_prefixes(struct maps *m)
+{
+	struct weft_prefix key, *prev = NULL;
+
+	m->prefixes = calloc(WEFT_MAX_ROUTES, sizeof(*m->prefixes));
+	if (!m->prefixes)
+		return -ENOMEM;
+	while (m->n_prefixes < WEFT_MAX_ROUTES &&
+	       bpf_map_get_next_key(m->fds.prefixes, prev, &key) == 0) {
+		struct prefix_entry *p = &m->prefixes[m->n_prefixes];
+
+		prev = &key;
+		if (bpf_map_lookup_elem(m->fds.prefixes, &key, &p->value))
+			continue;
+		p->addr = ntohl(key.addr);
+		p->len = key.prefixlen;
+		m->n_prefixes++;
+	}
+	qsort(m->prefixes, m->n_prefixes, sizeof(*m->prefixes), compare_prefix);
+	return 0;
+}
+
+static void adopt_slot(struct maps *m, uint32_t slot, bool *used)
+{
+	/* Pinned content is untrusted: an index out of range is no slot. */
+	if (slot == WEFT_ROUTE_NONE || slot >= WEFT_MAX_PEERS || used[slot])
+		return;
+	used[slot] = true;
+	m->entries[m->n_entries++] =
+		(struct peer_entry){.public_ip = ntohl(m->peers[slot].daddr), .slot = slot};
+}
+
+/* Slots in use are those that cells and prefixes refer to; the rest is free. */
+static int adopt_peers(struct maps *m)
+{
+	_free_ bool *used = calloc(WEFT_MAX_PEERS, sizeof(*used));
+
+	m->entries = calloc(WEFT_MAX_PEERS, sizeof(*m->entries));
+	m->free_slots = calloc(WEFT_MAX_PEERS, sizeof(*m->free_slots));
+	m->pending_slots = calloc(WEFT_MAX_PEERS, sizeof(*m->pending_slots));
+	m->ep_dirty = calloc(WEFT_MAX_ENDPOINTS, 1);
+	if (!used || !m->entries || !m->free_slots || !m->pending_slots || !m->ep_dirty)
+		return -ENOMEM;
+	for (size_t i = 0; i < WEFT_MAX_ROUTES; i++)
+		adopt_slot(m, m->cells[i].value, used);
+	for (size_t i = 0; i < m->n_prefixes; i++)
+		adopt_slot(m, m->prefixes[i].value, used);
+	for (uint32_t slot = WEFT_MAX_PEERS - 1; slot > 0; slot--)
+		if (!used[slot])
+			m->free_slots[m->n_free++] = slot;
+	qsort(m->entries, m->n_entries, sizeof(*m->entries), compare_entry);
+	/* What a crashed agent invalidated last may still be in some program's hands. */
+	memset(m->ep_dirty, 1, WEFT_MAX_ENDPOINTS);
+	return 0;
+}
+
+int maps_open(const struct map_fds *fds, struct maps **out)
+{
+	struct maps *m = calloc(1, sizeof(*m));
+	int err;
+
+	if (!m)
+		return -ENOMEM;
+	m->fds = *fds;
+	err = map_all(m);
+	if (err == 0)
+		err = adopt_prefixes(m);
+	if (err == 0)
+		err = adopt_peers(m);
+	if (err) {
+		maps_close(m);
+		return err;
+	}
+	*out = m;
+	return 0;
+}
+
+static void unmap(void *p, size_t len)
+{
+	if (p && p != MAP_FAILED)
+		munmap(p, len);
+}
+
+void maps_close(struct maps *m)
+{
+	if (!m)
+		return;
+	unmap(m->state, STATE_BYTES);
+	unmap(m->cells, CELLS_BYTES);
+	unmap(m->peers, PEERS_BYTES);
+	unmap(m->endpoints, ENDPOINTS_BYTES);
+	free(m->entries);
+	free(m->prefixes);
+	free(m->free_slots);
+	free(m->pending_slots);
+	free(m->ep_dirty);
+	free(m);
+}
+
+int maps_set_config(struct maps *m, const struct weft_config *config)
+{
+	uint32_t active = m->state->active & 1;
+	struct weft_config next = *config;
+
+	next.abi = WEFT_ABI_VERSION;
+	if (memcmp(&m->state->half[active], &next, sizeof(next)) == 0)
+		return 0;
+	m->state->half[!active] = next;
+	store_word(&m->state->active, !active);
+	wait_grace_period(); /* rule 4: only now may the other half be written again */
+	return 0;
+}
+
+/* Slots. */
+
+static int slot_take(struct maps *m, uint32_t *slot)
+{
+	if (m->n_free == 0 && m->n_pending > 0) {
+		wait_grace_period();
+		memcpy(m->free_slots, m->pending_slots, m->n_pending * sizeof(*m->free_slots));
+		m->n_free = m->n_pending;
+		m->n_pending = 0;
+	}
+	if (m->n_free == 0)
+		return log_err(-ENOSPC, "peer table full (%d)", WEFT_MAX_PEERS - 1);
+	*slot = m->free_slots[--m->n_free];
+	return 0;
+}
+
+static void slot_release(struct maps *m, uint32_t slot)
+{
+	m->pending_slots[m->n_pending++] = slot;
+}
+
+static struct peer_entry *entry_find(const struct maps *m, uint32_t public_ip)
+{
+	struct peer_entry key = {.public_ip = public_ip};
+
+	return bsearch(&key, m->entries, m->n_entries, sizeof(key), compare_entry);
+}
+
+/* Prefixes (the LPM trie replaces a node as a whole). */
+
+static int prefix_write(struct maps *m, const struct prefix_entry *p)
+{
+	struct weft_prefix key = {.prefixlen = p->len, .addr = htonl(p->addr)};
+
+	if (bpf_map_update_elem(m->fds.prefixes, &key, &p->value, BPF_ANY)) {
+		char name[INET_ADDRSTRLEN];
+
+		return log_err(-errno, "route %s/%u", ip4_format(p->addr, name), p->len);
+	}
+	return 0;
+}
+
+static void prefix_delete(struct maps *m, const struct prefix_entry *p)
+{
+	struct weft_prefix key = {.prefixlen = p->len, .addr = htonl(p->addr)};
+
+	bpf_map_delete_elem(m->fds.prefixes, &key);
+}
+
+static struct prefix_entry *prefix_find(const struct maps *m, uint32_t addr)
+{
+	struct prefix_entry key = {.addr = addr};
+
+	return bsearch(&key, m->prefixes, m->n_prefixes, sizeof(key), compare_prefix);
+}
+
+/* What the tables shall be, built aside before anything changes. */
+struct plan {
+	uint32_t *cells;
+	struct prefix_entry *prefixes;
+	size_t n_prefixes;
+	struct peer_entry *entries;
+	size_t n_entries;
+};
+
+static void plan_free(struct plan *plan)
+{
+	free(plan->cells);
+	free(plan->prefixes);
+	free(plan->entries);
+}
+
+static int plan_alloc(struct plan *plan, size_t n)
+{
+	plan->cells = calloc(WEFT_MAX_ROUTES, sizeof(*plan->cells));
+	plan->prefixes = calloc(WEFT_MAX_ROUTES, sizeof(*plan->prefixes));
+	plan->entries = calloc(WEFT_MAX_PEERS, sizeof(*plan->entries));
+	if (n > WEFT_MAX_ROUTES)
+		return log_err(-E2BIG, "route table full (%d)", WEFT_MAX_ROUTES);
+	return plan->cells && plan->prefixes && plan->entries ? 0 : -ENOMEM;
+}
+
+/* A route shorter than a cell fills several, a longer one sends its cell to the prefixes. */
+static void plan_route(struct plan *plan, uint32_t network, uint8_t cell_shift, uint32_t addr,
+		       uint8_t len, uint32_t value)
+{
+	uint32_t first = (addr - network) >> cell_shift;
+	uint32_t last = (addr + ~prefix4_mask(len) - network) >> cell_shift;
+
+	if (len > 32 - cell_shift) {
+		plan->cells[first & (WEFT_MAX_ROUTES - 1)] = WEFT_ROUTE_LPM;
+		plan->prefixes[plan->n_prefixes++] =
+			(struct prefix_entry){.addr = addr, .len = len, .value = value};
+		return;
+	}
+	for (uint32_t cell = first; cell <= last && cell < WEFT_MAX_ROUTES; cell++)
+		plan->cells[cell] = value;
+}
+
+/* The peer's present slot, or a fresh one whose header says where, but not yet how. */
+static int plan_slot(struct maps *m, uint32_t public_ip, uint32_t *slot)
+{
+	const struct peer_entry *known = entry_find(m, public_ip);
+	int err;
+
+	if (known) {
+		*slot = known->slot;
+		return 0;
+	}
+	err = slot_take(m, slot);
+	if (err)
+		return err;
+	m->peers[*slot] = (struct weft_peer){.daddr = htonl(public_ip)};
+	return 0;
+}
+
+static int plan_build(struct maps *m, struct plan *plan, uint32_t network, uint8_t cell_shift,
+		      const struct datapath_route *routes, size_t n)
+{
+	int err = plan_alloc(plan, n);
+
+	for (size_t i = 0; i < n && err == 0; i++) {
+		const struct datapath_route *r = &routes[i];
+		uint32_t value = WEFT_ROUTE_LOCAL;
+
+		if (!r->local) {
+			err = plan_slot(m, r->public_ip, &value);
+			if (err)
+				break;
+			plan->entries[plan->n_entries++] = (struct peer_entry){
+				.public_ip = r->public_ip,
+				.addr = r->addr,
+				.len = r->len,
+				.slot = value,
+			};
+		}
+		plan_route(plan, network, cell_shift, r->addr, r->len, value);
+	}
+	qsort(plan->entries, plan->n_entries, sizeof(*plan->entries), compare_entry);
+	return err;
+}
+
+static int write_members(struct maps *m, const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_entries; i++) {
+		__be32 key = htonl(plan->entries[i].public_ip);
+		uint32_t one = 1;
+
+		if (entry_find(m, plan->entries[i].public_ip))
+			continue;
+		if (bpf_map_update_elem(m->fds.members, &key, &one, BPF_ANY))
+			return log_err(-errno, "member table");
+	}
+	return 0;
+}
+
+static int write_prefixes(struct maps *m, const struct plan *plan)
+{
+	for (size_t i = 0; i < plan->n_prefixes; i++) {
+		const struct prefix_entry *want = &plan->prefixes[i];
+		const struct prefix_entry *have = prefix_find(m, want->addr);
+		int err = 0;
+
+		if (!have || have->len != want->len || have->value != want->value)
+			err = prefix_write(m, want);
+		if (err)
+			return err;
+	}
+	return 0;
+}
+
+static void delete_stale_prefixes(struct maps *m, const struct plan *plan)
+{
+	size_t j = 0;
+
+	for (size_t i = 0; i < m->n_prefixes; i++) {
+		while (j < plan->n_prefixes && plan->prefixes[j].addr < m->prefixes[i].addr)
+			j++;
+		if (j == plan->n_prefixes || plan->prefixes[j].addr != m->prefixes[i].addr ||
+		    plan->prefixes[j].len != m->prefixes[i].len)
+			prefix_delete(m, &m->prefixes[i]);
+	}
+}
+
+static void delete_stale_peers(struct maps *m, const struct plan *plan)
+{
+	for (size_t i = 0; i < m->n_entries; i++) {
+		const struct peer_entry *old = &m->entries[i];
+		const struct peer_entry *kept =
+			bsearch(old, plan->entries, plan->n_entries, sizeof(*old), compare_entry);
+		__be32 key = htonl(old->public_ip);
+
+		if (!kept)
+			bpf_map_delete_elem(m->fds.members, &key);
+		/* An agent that died while flipping a peer leaves two slots for it. */
+		if (!kept || kept->slot != old->slot)
+			slot_release(m, old->slot);
+	}
+}
+
+/* A failed plan leaves no trace: slots it took for new peers go back. */
+static void plan_undo(struct maps *m, const struct plan *plan)
+{
+	for (size_t i = 0; plan->entries && i < plan->n_entries; i++) {
+		__be32 key = htonl(plan->entries[i].public_ip);
+
+		if (entry_find(m, plan->entries[i].public_ip))
+			continue;
+		bpf_map_delete_elem(m->fds.members, &key);
+		slot_release(m, plan->entries[i].slot);
+	}
+}
+
+static void plan_commit(struct maps *m, struct plan *plan)
+{
+	for (uint32_t i = 0; i < WEFT_MAX_ROUTES; i++)
+		if (m->cells[i].value != plan->cells[i])
+			store_word(&m->cells[i].value, plan->cells[i]); /* rule 1 */
+	delete_stale_prefixes(m, plan);
+	delete_stale_peers(m, plan);
+	free(m->entries);
+	free(m->prefixes);
+	m->entries = take_ptr(plan->entries);
+	m->n_entries = plan->n_entries;
+	m->prefixes = take_ptr(plan->prefixes);
+	m->n_prefixes = plan->n_prefixes;
+}
+
+int maps_set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
+		    const struct datapath_route *routes, size_t n)
+{
+	struct plan plan = {};
+	int err = plan_build(m, &plan, network, cell_shift, routes, n);
+
+	if (err == 0)
+		err = write_members(m, &plan);
+	if (err == 0)
+		err = write_prefixes(m, &plan);
+	if (err) {
+		plan_undo(m, &plan);
+	} else {
+		m->network = network;
+		m->cell_shift = cell_shift;
+		plan_commit(m, &plan);
+	}
+	plan_free(&plan);
+	return err;
+}
+
+/* Point everything that leads to the entry's old slot to the new one. */
+static int flip_slot(struct maps *m, const struct peer_entry *entry, uint32_t slot)
+{
+	uint32_t first = (entry->addr - m->network) >> m->cell_shift;
+	uint32_t last = (entry->addr + ~prefix4_mask(entry->len) - m->network) >> m->cell_shift;
+	struct prefix_entry *p;
+
+	if (entry->len > 32 - m->cell_shift) {
+		p = prefix_find(m, entry->addr);
+		if (!p)
+			return -ENOENT;
+		p->value = slot;
+		return prefix_write(m, p);
+	}
+	for (uint32_t cell = first; cell <= last && cell < WEFT_MAX_ROUTES; cell++)
+		store_word(&m->cells[cell].value, slot);
+	return 0;
+}
+
+int maps_set_peer(struct maps *m, uint32_t public_ip, const struct weft_peer *peer)
+{
+	struct peer_entry *entry = entry_find(m, public_ip);
+	uint32_t slot;
+	int err;
+
+	if (!entry)
+		return -ENOENT;
+	if (memcmp(&m->peers[entry->slot], peer, sizeof(*peer)) == 0)
+		return 0;
+	err = slot_take(m, &slot);
+	if (err)
+		return err;
+	m->peers[slot] = *peer; /* rule 2: nothing refers to it yet */
+	err = flip_slot(m, entry, slot);
+	if (err) {
+		slot_release(m, slot);
+		return err;
+	}
+	slot_release(m, entry->slot);
+	entry->slot = slot;
+	return 0;
+}
+
+static bool endpoint_equal(const struct weft_endpoint *a, const struct weft_endpoint *b)
+{
+	return a->ifindex == b->ifindex && a->flags == b->flags && memcmp(a->mac, b->mac, 6) == 0;
+}
+
+int maps_set_endpoint(struct maps *m, uint32_t index, const struct weft_endpoint *ep)
+{
+	struct weft_endpoint *slot;
+
+	if (index >= WEFT_MAX_ENDPOINTS)
+		return -ERANGE;
+	slot = &m->endpoints[index];
+	if (endpoint_equal(slot, ep))
+		return 0;
+	if (slot->ifindex) {
+		store_word(&slot->ifindex, 0); /* rule 3 */
+		m->ep_dirty[index] = 1;
+	}
+	if (!ep->ifindex)
+		return 0;
+	if (m->ep_dirty[index]) {
+		wait_grace_period();
+		memset(m->ep_dirty, 0, WEFT_MAX_ENDPOINTS);
+	}
+	memcpy(slot->mac, ep->mac, sizeof(slot->mac));
+	slot->flags = ep->flags;
+	store_word(&slot->ifindex, ep->ifindex);
+	return 0;
+}
+
+int maps_counters(const struct maps *m, struct weft_counter out[WEFT_COUNTER_MAX])
+{
+	int n = libbpf_num_possible_cpus();
+	_free_ struct weft_counter *cpu = n > 0 ? calloc(n, sizeof(*cpu)) : NULL;
+
+	if (!cpu)
+		return n < 0 ? n : -ENOMEM;
+	memset(out, 0, WEFT_COUNTER_MAX * sizeof(*out));
+	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
+		if (bpf_map_lookup_elem(m->fds.counters, &key, cpu))
+			return -errno;
+		for (int i = 0; i < n; i++) {
+			out[key].packets += cpu[i].packets;
+			out[key].bytes += cpu[i].bytes;
+		}
+	}
+	return 0;
+}

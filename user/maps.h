@@ -1,0 +1,39 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The maps' contents, written while packets run. Rules of atomicity: weft/abi.h, cited by number.
+ * Everything an earlier agent left is read back on open, so that equal state is not rewritten.
+ */
+#ifndef WEFT_USER_MAPS_H
+#define WEFT_USER_MAPS_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "weft/abi.h"
+
+struct datapath_route;
+struct maps;
+
+struct map_fds {
+	int state;
+	int routes;
+	int prefixes;
+	int peers;
+	int members;
+	int endpoints;
+	int counters;
+};
+
+/* The descriptors stay the caller's and must outlive this. */
+int maps_open(const struct map_fds *fds, struct maps **out);
+void maps_close(struct maps *maps);
+
+/* As the functions of the same name in datapath.h. */
+int maps_set_config(struct maps *maps, const struct weft_config *config);
+int maps_set_routes(struct maps *maps, uint32_t network, uint8_t cell_shift,
+		    const struct datapath_route *routes, size_t n);
+int maps_set_peer(struct maps *maps, uint32_t public_ip, const struct weft_peer *peer);
+int maps_set_endpoint(struct maps *maps, uint32_t index, const struct weft_endpoint *ep);
+int maps_counters(const struct maps *maps, struct weft_counter out[WEFT_COUNTER_MAX]);
+
+#endif

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The network configuration and its leases: flannel's JSON, validated.
+ * Rules: flannel's etcd-mode validation (keys case-insensitive, unknown keys ignored).
+ */
+#ifndef WEFT_USER_NETCONF_H
+#define WEFT_USER_NETCONF_H
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define NETCONF_ERROR_LEN 512
+
+/* An IPv4 prefix; host bits of addr are zero. Host byte order. */
+struct prefix4 {
+	uint32_t addr;
+	uint8_t len;
+};
+
+struct lease {
+	struct prefix4 subnet;
+	uint32_t public_ip; /* host byte order */
+};
+
+struct netconf {
+	struct prefix4 network;
+	uint8_t subnet_len;
+	uint32_t subnet_min; /* host byte order, inclusive */
+	uint32_t subnet_max;
+	uint16_t port; /* overlay UDP port, host byte order */
+	struct lease *leases; /* owned; sorted by subnet address, no two overlap */
+	size_t n_leases;
+};
+
+static inline uint32_t prefix4_mask(uint8_t len)
+{
+	return len ? UINT32_MAX << (32 - len) : 0;
+}
+
+static inline bool prefix4_contains(struct prefix4 p, uint32_t addr)
+{
+	return (addr & prefix4_mask(p.len)) == p.addr;
+}
+
+/* "a.b.c.d/len" with zero host bits masked off; strict syntax. -EINVAL otherwise. */
+int prefix4_parse(const char *text, struct prefix4 *out);
+/* buf must hold INET_ADDRSTRLEN + 3 bytes. Returns buf. */
+#define PREFIX4_STRLEN (INET_ADDRSTRLEN + 3)
+const char *prefix4_format(struct prefix4 p, char *buf);
+/* Dotted quad of a host order address; buf of INET_ADDRSTRLEN. Returns buf. */
+const char *ip4_format(uint32_t addr, char *buf);
+
+/*
+ * Parse and validate a whole document (network configuration plus "Leases").
+ * On failure returns -EINVAL (or -ENOMEM), leaves *out untouched and fills error with
+ * "$.Leases[3].Subnet: reason" (JSON path first; "line L, column C: reason" for bad syntax).
+ */
+int netconf_parse(const char *text, size_t len, struct netconf *out, char error[NETCONF_ERROR_LEN]);
+void netconf_free(struct netconf *conf);
+bool netconf_equal(const struct netconf *a, const struct netconf *b);
+/* The lease held by public_ip, or NULL. Host byte order. */
+const struct lease *netconf_lease_of(const struct netconf *conf, uint32_t public_ip);
+
+#endif

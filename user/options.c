@@ -1,0 +1,370 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "options.h"
+
+#include <argp.h>
+#include <arpa/inet.h>
+#include <errno.h>
+#include <net/if.h>
+#include <regex.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/un.h>
+
+#include "util.h"
+
+/* Which verbs know an option. */
+enum {
+	RUN = 1 << 0,
+	CHECK = 1 << 1,
+	CLEANUP = 1 << 2,
+	READ = 1 << 3, /* every verb that asks the agent */
+	ALL = RUN | CHECK | CLEANUP | READ,
+};
+
+#define UNAVAILABLE "not available in this version"
+
+/*
+ * Check arg and store it in field, a member of struct options. -EINVAL with *why set otherwise;
+ * arg is NULL for an option without argument.
+ */
+typedef int (*set_fn)(const char *arg, void *field, const char **why);
+
+static int refuse(const char **why, const char *reason)
+{
+	*why = reason;
+	return -EINVAL;
+}
+
+static int set_flag(const char *arg, void *field, const char **why)
+{
+	(void)arg;
+	(void)why;
+	*(bool *)field = true;
+	return 0;
+}
+
+static int set_text(const char *arg, void *field, const char **why)
+{
+	if (!*arg)
+		return refuse(why, "must not be empty");
+	*(const char **)field = arg;
+	return 0;
+}
+
+/* The kernel's own rule (dev_valid_name). An IPv4 address passes too: 15 characters at most. */
+static int set_ifname(const char *arg, void *field, const char **why)
+{
+	if (!*arg || strlen(arg) >= IF_NAMESIZE || !strcmp(arg, ".") || !strcmp(arg, "..") ||
+	    strpbrk(arg, "/: \t\n\v\f\r"))
+		return refuse(why, "not a valid interface name");
+	return set_text(arg, field, why);
+}
+
+static int set_address(const char *arg, void *field, const char **why)
+{
+	struct in_addr addr;
+
+	if (inet_pton(AF_INET, arg, &addr) != 1)
+		return refuse(why, "not an IPv4 address");
+	return set_text(arg, field, why);
+}
+
+static int set_regex(const char *arg, void *field, const char **why)
+{
+	regex_t regex;
+
+	if (!*arg || regcomp(&regex, arg, REG_EXTENDED | REG_NOSUB))
+		return refuse(why, "not a valid extended regular expression");
+	regfree(&regex);
+	return set_text(arg, field, why);
+}
+
+/* The directory must leave room for "/ctl.sock" in a socket address. */
+static int set_state_dir(const char *arg, void *field, const char **why)
+{
+	if (strlen(arg) + sizeof("/ctl.sock") > sizeof(((struct sockaddr_un *)0)->sun_path))
+		return refuse(why, "longer than 98 bytes");
+	return set_text(arg, field, why);
+}
+
+static int set_store(const char *arg, void *field, const char **why)
+{
+	static const char scheme[] = "static:";
+
+	if (!strncmp(arg, "etcd:", 5) || !strcmp(arg, "kube") || !strncmp(arg, "kube:", 5))
+		return refuse(why, UNAVAILABLE ", only static:FILE is");
+	if (strncmp(arg, scheme, strlen(scheme)) || !arg[strlen(scheme)])
+		return refuse(why, "must be static:FILE");
+	return set_text(arg, field, why);
+}
+
+/* Index of arg in a NULL terminated list, or -1. */
+static int choose(const char *arg, const char *const *names)
+{
+	for (int i = 0; names[i]; i++) {
+		if (!strcmp(arg, names[i]))
+			return i;
+	}
+	return -1;
+}
+
+static int set_datapath(const char *arg, void *field, const char **why)
+{
+	static const char *const names[] = {
+		[DATAPATH_AUTO] = "auto",
+		[DATAPATH_BPF] = "bpf",
+		[DATAPATH_TUN] = "tun",
+		NULL,
+	};
+	int mode = choose(arg, names);
+
+	if (mode < 0)
+		return refuse(why, "must be auto, bpf or tun");
+	*(enum datapath_mode *)field = mode;
+	return 0;
+}
+
+static int set_attach(const char *arg, void *field, const char **why)
+{
+	static const char *const names[] = {
+		[ATTACH_AUTO] = "auto",
+		[ATTACH_TCX] = "tcx",
+		[ATTACH_CLSACT] = "clsact",
+		NULL,
+	};
+	int mode = choose(arg, names);
+
+	if (mode < 0)
+		return refuse(why, "must be auto, tcx or clsact");
+	*(enum attach_mode *)field = mode;
+	return 0;
+}
+
+static int set_switch(const char *arg, void *field, const char **why)
+{
+	static const char *const names[] = {"off", "on", NULL};
+	int on = choose(arg, names);
+
+	if (on < 0)
+		return refuse(why, "must be on or off");
+	*(bool *)field = on;
+	return 0;
+}
+
+static int set_log_level(const char *arg, void *field, const char **why)
+{
+	enum log_level level;
+
+	if (log_level_parse(arg, &level))
+		return refuse(why, "must be error, warn, info or debug");
+	*(enum log_level *)field = level;
+	return 0;
+}
+
+/* What the contract promises and this version does not do is refused by name, never ignored. */
+static int check_approve(const char *arg, void *field, const char **why)
+{
+	(void)field;
+	if (!strcmp(arg, "host"))
+		return refuse(why, UNAVAILABLE ", only none is");
+	if (strcmp(arg, "none"))
+		return refuse(why, "must be none");
+	return 0;
+}
+
+static int check_format(const char *arg, void *field, const char **why)
+{
+	(void)field;
+	if (!strcmp(arg, "vxlan") || !strcmp(arg, "ipip"))
+		return refuse(why, UNAVAILABLE ", only udp is");
+	if (strcmp(arg, "udp"))
+		return refuse(why, "must be udp");
+	return 0;
+}
+
+static int refuse_always(const char *arg, void *field, const char **why)
+{
+	(void)arg;
+	(void)field;
+	return refuse(why, UNAVAILABLE);
+}
+
+enum {
+	KEY_HELP = 'h',
+	KEY_USAGE = 0x100, /* from here on: no short option */
+	KEY_FIRST, /* plus the index in specs[] */
+};
+
+static const struct spec {
+	const char *name;
+	const char *metavar; /* NULL: takes no argument */
+	const char *help; /* NULL: not shown */
+	unsigned int verbs;
+	set_fn set;
+	size_t field;
+	int key; /* 0: KEY_FIRST plus the index */
+} specs[] = {
+#define FIELD(member) offsetof(struct options, member)
+	{"store", "URL", "where the leases come from: static:FILE (required)", RUN | CHECK,
+	 set_store, FIELD(store), 0},
+	{"iface", "NAME", "underlay interface, by name or address (default: default route's)", RUN,
+	 set_ifname, FIELD(iface), 0},
+	{"iface-regex", "REGEX", "underlay interface by a match of its address or name", RUN,
+	 set_regex, FIELD(iface_regex), 0},
+	{"iface-can-reach", "ADDR", "underlay interface that routes to ADDR", RUN, set_address,
+	 FIELD(iface_can_reach), 0},
+	{"public-ip", "ADDR", "this node's address as its peers see it", RUN, set_address,
+	 FIELD(public_ip), 0},
+	{"bridge", "NAME", "the pods' bridge, may appear later (cni0)", RUN, set_ifname,
+	 FIELD(bridge), 0},
+	{"tun", "NAME", "overlay device (flannel0)", RUN | CLEANUP, set_ifname, FIELD(tun), 0},
+	{"datapath", "MODE", "auto, bpf or tun (auto)", RUN, set_datapath, FIELD(datapath), 0},
+	{"attach", "HOW", "how BPF programs are attached: auto, tcx or clsact (auto)", RUN,
+	 set_attach, FIELD(attach), 0},
+	{"approve", "MODE", "which flows may take the fast path: none = no check (none)", RUN,
+	 check_approve, 0, 0},
+	{"format", "NAME", "wire format: udp (udp)", RUN, check_format, 0, 0},
+	{"peer-check", "on|off", "accept packets only from the lease that owns them (on)", RUN,
+	 set_switch, FIELD(peer_check), 0},
+	{"source-port-entropy", "on|off", "outer source port from the inner flow's hash (on)", RUN,
+	 set_switch, FIELD(entropy), 0},
+	{"teardown-on-exit", NULL, "remove everything when stopped, instead of forwarding on", RUN,
+	 set_flag, FIELD(teardown_on_exit), 0},
+	{"subnet-file", "PATH", "file for the CNI plugin (/run/flannel/subnet.env)", RUN | CLEANUP,
+	 set_text, FIELD(subnet_file), 0},
+	{"state-dir", "DIR", "socket, lock and pid of the agent (/run/weft)", ALL, set_state_dir,
+	 FIELD(state_dir), 0},
+	{"log-level", "LEVEL", "error, warn, info or debug (info)", RUN | CLEANUP, set_log_level,
+	 FIELD(log_level), 0},
+	{"log-json", NULL, "one JSON object per message", RUN | CLEANUP, set_flag, FIELD(log_json),
+	 0},
+	{"json", NULL, "print JSON", ALL, set_flag, FIELD(json), 'j'},
+	{"ip-masq", NULL, NULL, RUN, refuse_always, 0, 0},
+	{"metrics", "ADDR:PORT", NULL, RUN, refuse_always, 0, 0},
+	{"help", NULL, "print this help", ALL, NULL, 0, KEY_HELP},
+	{"usage", NULL, "print a short usage message", ALL, NULL, 0, KEY_USAGE},
+#undef FIELD
+};
+
+static int spec_key(size_t i)
+{
+	return specs[i].key ? specs[i].key : KEY_FIRST + (int)i;
+}
+
+static unsigned int verb_class(const char *verb)
+{
+	static const struct {
+		const char *verb;
+		unsigned int class;
+	} classes[] = {{"run", RUN}, {"check", CHECK}, {"cleanup", CLEANUP}};
+
+	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
+		if (!strcmp(verb, classes[i].verb))
+			return classes[i].class;
+	}
+	return READ;
+}
+
+/* argp's option list of one class of verbs; list must hold one element more than specs[]. */
+static void list_options(unsigned int class, struct argp_option *list)
+{
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		if (!(specs[i].verbs & class))
+			continue;
+		*list++ = (struct argp_option){
+			.name = specs[i].name,
+			.key = spec_key(i),
+			.arg = specs[i].metavar,
+			.doc = specs[i].help,
+			.flags = specs[i].help ? 0 : OPTION_HIDDEN,
+		};
+	}
+	*list = (struct argp_option){0};
+}
+
+struct parse {
+	struct options options;
+	unsigned int class;
+};
+
+static error_t set_option(const struct spec *spec, char *arg, struct argp_state *state)
+{
+	struct parse *parse = state->input;
+	const char *why = NULL;
+
+	if (!spec->set(arg, (char *)&parse->options + spec->field, &why))
+		return 0;
+	if (arg)
+		argp_error(state, "--%s %s: %s", spec->name, arg, why);
+	else
+		argp_error(state, "--%s: %s", spec->name, why);
+	return EINVAL;
+}
+
+static error_t check_complete(struct argp_state *state)
+{
+	const struct parse *parse = state->input;
+
+	if (!(parse->class & (RUN | CHECK)) || parse->options.store)
+		return 0;
+	argp_error(state, "--store is required");
+	return EINVAL;
+}
+
+static error_t parse_one(int key, char *arg, struct argp_state *state)
+{
+	switch (key) {
+	case KEY_HELP:
+		argp_state_help(state, stdout, ARGP_HELP_STD_HELP);
+		exit(EXIT_STOPPED);
+	case KEY_USAGE:
+		argp_state_help(state, stdout, ARGP_HELP_USAGE);
+		exit(EXIT_STOPPED);
+	case ARGP_KEY_ARG:
+		argp_error(state, "unexpected argument: %s", arg);
+		return EINVAL;
+	case ARGP_KEY_END:
+		return check_complete(state);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(specs); i++) {
+		if (key == spec_key(i))
+			return set_option(&specs[i], arg, state);
+	}
+	return ARGP_ERR_UNKNOWN;
+}
+
+static const struct options defaults = {
+	.bridge = "cni0",
+	.tun = "flannel0",
+	.peer_check = true,
+	.entropy = true,
+	.subnet_file = "/run/flannel/subnet.env",
+	.state_dir = "/run/weft",
+	.log_level = LOG_LEVEL_INFO,
+};
+
+int options_parse(const char *verb, int argc, char **argv, struct options *out)
+{
+	struct parse parse = {.options = defaults, .class = verb_class(verb)};
+	struct argp_option list[ARRAY_SIZE(specs) + 1];
+	const struct argp argp = {
+		.options = list,
+		.parser = parse_one,
+		.doc = "\vThe manual is weft(8).",
+	};
+	_free_ char **args = calloc((size_t)argc + 2, sizeof(*args));
+	char name[32];
+
+	/* Messages begin with argv[0]; our own help, because argp's would exit or carry on. */
+	if (!args)
+		return -ENOMEM;
+	snprintf(name, sizeof(name), "weft %s", verb);
+	args[0] = name;
+	for (int i = 1; i < argc; i++)
+		args[i] = argv[i];
+	list_options(parse.class, list);
+	if (argp_parse(&argp, argc ? argc : 1, args, ARGP_NO_EXIT | ARGP_NO_HELP, NULL, &parse))
+		return -EINVAL;
+	*out = parse.options;
+	return 0;
+}

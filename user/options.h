@@ -1,0 +1,47 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The command line of `weft run` and what all verbs share. Strings belong to argv. */
+#ifndef WEFT_USER_OPTIONS_H
+#define WEFT_USER_OPTIONS_H
+
+#include <stdbool.h>
+
+#include "log.h"
+
+enum weft_exit {
+	EXIT_STOPPED = 0,
+	EXIT_RUNTIME = 1,
+	EXIT_USAGE = 2,
+	EXIT_VERSION = 3,
+	EXIT_PRIVILEGE = 4,
+};
+
+enum datapath_mode { DATAPATH_AUTO, DATAPATH_BPF, DATAPATH_TUN };
+enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+
+struct options {
+	const char *store; /* required by run and check */
+	const char *iface;
+	const char *iface_regex;
+	const char *iface_can_reach;
+	const char *public_ip;
+	const char *bridge; /* cni0 */
+	const char *tun; /* flannel0 */
+	enum datapath_mode datapath; /* auto */
+	enum attach_mode attach; /* --attach auto|tcx|clsact */
+	bool peer_check; /* --peer-check on|off, on */
+	bool entropy; /* --source-port-entropy on|off, on */
+	bool teardown_on_exit; /* --teardown-on-exit */
+	const char *subnet_file; /* /run/flannel/subnet.env */
+	const char *state_dir; /* /run/weft */
+	bool json; /* -j */
+	enum log_level log_level; /* info */
+	bool log_json;
+};
+
+/*
+ * Parse the arguments behind the verb, which is argv[0]. Prints usage or the error itself.
+ * 0, or -EINVAL after a usage error (exit status 2). --help exits 0.
+ */
+int options_parse(const char *verb, int argc, char **argv, struct options *out);
+
+#endif

@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "pins.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <sched.h>
+#include <stdbool.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+
+#include "log.h"
+#include "util.h"
+
+#define BPFFS "/sys/fs/bpf"
+/* The bpffs of the initial mount namespace, also from within `ip netns exec`. */
+#define INIT_BPFFS "/proc/1/root" BPFFS
+#define INIT_MNT_NS "/proc/1/ns/mnt"
+
+static bool is_bpffs(const char *path)
+{
+	struct statfs fs;
+
+	return statfs(path, &fs) == 0 && fs.f_type == BPF_FS_MAGIC;
+}
+
+static bool in_init_mount_ns(void)
+{
+	struct stat own, init;
+
+	return stat("/proc/self/ns/mnt", &own) == 0 && stat(INIT_MNT_NS, &init) == 0 &&
+	       own.st_dev == init.st_dev && own.st_ino == init.st_ino;
+}
+
+static int mount_bpffs(void)
+{
+	return mount("bpf", BPFFS, "bpf", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=0700") ? -errno
+											 : 0;
+}
+
+/* A mount made in our own namespace would vanish with it, so a child makes it in the first one. */
+static int mount_bpffs_in_init_ns(void)
+{
+	int status = 0;
+	pid_t pid = fork();
+
+	if (pid < 0)
+		return -errno;
+	if (pid == 0) {
+		int fd = open(INIT_MNT_NS, O_RDONLY | O_CLOEXEC);
+
+		_exit(fd >= 0 && setns(fd, CLONE_NEWNS) == 0 && mount_bpffs() == 0 ? 0 : 1);
+	}
+	if (waitpid(pid, &status, 0) < 0)
+		return -errno;
+	return WIFEXITED(status) && WEXITSTATUS(status) == 0 ? 0 : -EPERM;
+}
+
+static const char *find_bpffs(void)
+{
+	if (in_init_mount_ns())
+		return is_bpffs(BPFFS) || mount_bpffs() == 0 ? BPFFS : NULL;
+	if (is_bpffs(INIT_BPFFS))
+		return INIT_BPFFS;
+	if (mount_bpffs_in_init_ns() == 0 && is_bpffs(INIT_BPFFS))
+		return INIT_BPFFS;
+	/* A container: whatever bpffs it was given, else one that lives as long as it does. */
+	return is_bpffs(BPFFS) || mount_bpffs() == 0 ? BPFFS : NULL;
+}
+
+int pins_locate(const char *state_dir, char *out, size_t len)
+{
+	const char *root = find_bpffs();
+	_free_ char *name = NULL;
+	int n;
+
+	if (!root)
+		return -ENODEV;
+	if (strcmp(state_dir, "/run/weft") == 0)
+		n = asprintf(&name, "weft");
+	else
+		n = asprintf(&name, "weft%s%s", state_dir[0] == '/' ? "" : "-", state_dir);
+	if (n < 0)
+		return -ENOMEM;
+	/* bpffs allows no dots; slashes would nest. */
+	for (char *c = name; *c; c++)
+		if (*c == '/' || *c == '.')
+			*c = '-';
+	n = snprintf(out, len, "%s/%s", root, name);
+	return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
+}
+
+int pins_mkdir(const char *path)
+{
+	struct stat st;
+
+	if (mkdir(path, 0700) && errno != EEXIST)
+		return log_err(-errno, "%s", path);
+	if (lstat(path, &st))
+		return log_err(-errno, "%s", path);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077)
+		return log_err(-EPERM, "%s: not a private directory of ours", path);
+	return 0;
+}

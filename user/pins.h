@@ -1,0 +1,22 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Where pins live: a private directory on a bpffs that outlives the agent. */
+#ifndef WEFT_USER_PINS_H
+#define WEFT_USER_PINS_H
+
+#include <stddef.h>
+
+/*
+ * The pin directory of a state directory: "weft" below a bpffs for /run/weft, a name derived from
+ * the path for others. Mounts /sys/fs/bpf when nobody did. `ip netns exec` hides that mount behind
+ * a private one that dies with the command; then the first process's view of it is used.
+ * -ENODEV: no bpffs to be had. Does not create the directory itself.
+ */
+int pins_locate(const char *state_dir, char *out, size_t len);
+
+/*
+ * Create path with mode 0700 or check that it is a directory, ours and private.
+ * -EPERM: it belongs to somebody else or is open to others.
+ */
+int pins_mkdir(const char *path);
+
+#endif

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <arpa/inet.h>
+#include <string.h>
+
+#include "agent_priv.h"
+#include "reason.h"
+#include "util.h"
+
+static json_t *ip_json(uint32_t addr)
+{
+	char buf[INET_ADDRSTRLEN];
+
+	return json_string(ip4_format(addr, buf));
+}
+
+static json_t *mac_json(const uint8_t mac[6])
+{
+	return json_sprintf("%02x:%02x:%02x:%02x:%02x:%02x", mac[0], mac[1], mac[2], mac[3], mac[4],
+			    mac[5]);
+}
+
+static json_t *prefix_json(struct prefix4 prefix)
+{
+	char buf[PREFIX4_STRLEN];
+
+	return json_string(prefix4_format(prefix, buf));
+}
+
+bool report_ready(const struct agent *a)
+{
+	const struct uplink *up = underlay_uplink(a->underlay);
+
+	return up->up && up->addr_present && (!a->datapath || datapath_ready(a->datapath));
+}
+
+static json_t *report_hooks(const struct agent *a)
+{
+	json_t *hooks = json_array();
+	size_t n = a->datapath ? datapath_hooks(a->datapath, NULL, 0) : 0;
+	_free_ struct datapath_hook *all = calloc(n + 1, sizeof(*all));
+
+	if (a->datapath && all)
+		datapath_hooks(a->datapath, all, n);
+	for (size_t i = 0; all && i < n; i++)
+		json_array_append_new(hooks, json_pack("{s:s, s:s, s:s, s:I}", "hook",
+						       hook_name(all[i].hook), "ifname",
+						       all[i].ifname, "attach", all[i].attach,
+						       "prog_id", (json_int_t)all[i].prog_id));
+	return hooks;
+}
+
+static json_t *report_status(const struct agent *a)
+{
+	const struct uplink *up = underlay_uplink(a->underlay);
+
+	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
+			 " s:I, s:i, s:s, s:o}",
+			 "datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
+			 "none", "ready", report_ready(a), "subnet", prefix_json(a->own.subnet),
+			 "public_ip", ip_json(a->public_ip), "mtu", (int)a->mtu, "network",
+			 prefix_json(a->conf.network), "port", (int)a->conf.port, "uplink",
+			 up->ifname, "tun", a->tun.ifname, "bridge", a->opt->bridge, "store",
+			 a->opt->store, "store_error", a->store_error, "leases",
+			 (json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version",
+			 WEFT_VERSION, "hooks", report_hooks(a));
+}
+
+static json_t *report_peer(const struct agent *a, const struct lease *lease)
+{
+	struct nexthop hop = {};
+	char ifname[IF_NAMESIZE] = "";
+
+	underlay_nexthop(a->underlay, lease->public_ip, &hop);
+	if (hop.ifindex)
+		if_indextoname(hop.ifindex, ifname);
+	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:s, s:i}", "public_ip",
+			 ip_json(lease->public_ip), "subnet", prefix_json(lease->subnet),
+			 "resolved", hop.resolved, "next_hop", ip_json(hop.gateway), "mac",
+			 mac_json(hop.dst_mac), "ifname", ifname, "mtu", (int)hop.mtu);
+}
+
+static json_t *report_peers(const struct agent *a)
+{
+	json_t *peers = json_array();
+
+	for (size_t i = 0; i < a->conf.n_leases; i++)
+		if (a->conf.leases[i].public_ip != a->public_ip)
+			json_array_append_new(peers, report_peer(a, &a->conf.leases[i]));
+	return peers;
+}
+
+static json_t *report_routes(const struct agent *a)
+{
+	json_t *routes = json_array();
+
+	for (size_t i = 0; i < a->conf.n_leases; i++) {
+		const struct lease *lease = &a->conf.leases[i];
+		bool local = lease->public_ip == a->public_ip;
+
+		json_array_append_new(routes, json_pack("{s:o, s:o, s:b}", "subnet",
+							prefix_json(lease->subnet), "public_ip",
+							ip_json(lease->public_ip), "local", local));
+	}
+	return routes;
+}
+
+static void report_endpoint(const struct endpoint *ep, void *arg)
+{
+	json_array_append_new(arg, json_pack("{s:o, s:o, s:s, s:I}", "address", ip_json(ep->addr),
+					     "mac", mac_json(ep->mac), "ifname", ep->ifname,
+					     "ifindex", (json_int_t)ep->ifindex));
+}
+
+static json_t *report_endpoints(const struct agent *a)
+{
+	json_t *list = json_array();
+
+	endpoints_each(a->endpoints, report_endpoint, list);
+	return list;
+}
+
+static void add_counter(json_t *list, uint32_t key, const struct weft_counter *counter)
+{
+	uint32_t verdict = key / WEFT_REASON_MAX % WEFT_VERDICT_MAX;
+	uint32_t hook = key / WEFT_REASON_MAX / WEFT_VERDICT_MAX;
+
+	if (!counter->packets)
+		return;
+	json_array_append_new(list, json_pack("{s:s, s:s, s:s, s:I, s:I}", "hook", hook_name(hook),
+					      "verdict", verdict_name(verdict), "reason",
+					      reason_name(key % WEFT_REASON_MAX), "packets",
+					      (json_int_t)counter->packets, "bytes",
+					      (json_int_t)counter->bytes));
+}
+
+/* The kernel's hooks from the maps, tunfd and socket from the loop: no key is in both. */
+static json_t *report_stats(const struct agent *a)
+{
+	static struct weft_counter bpf[WEFT_COUNTER_MAX], loop[WEFT_COUNTER_MAX];
+	json_t *list = json_array();
+
+	memset(bpf, 0, sizeof(bpf));
+	memset(loop, 0, sizeof(loop));
+	if (a->datapath)
+		datapath_counters(a->datapath, bpf);
+	forward_counters(a->forward, loop);
+	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
+		bpf[key].packets += loop[key].packets;
+		bpf[key].bytes += loop[key].bytes;
+		add_counter(list, key, &bpf[key]);
+	}
+	return json_pack("{s:o}", "counters", list);
+}
+
+json_t *report_verb(const char *verb, void *arg)
+{
+	static const struct {
+		const char *verb;
+		json_t *(*fn)(const struct agent *a);
+	} verbs[] = {
+		{"status", report_status},	 {"peers", report_peers}, {"routes", report_routes},
+		{"endpoints", report_endpoints}, {"stats", report_stats},
+	};
+
+	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
+		if (strcmp(verb, verbs[i].verb) == 0)
+			return verbs[i].fn(arg);
+	return NULL;
+}

@@ -1,0 +1,14 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The verbs that ask the agent and print its answer, as text or (-j) as the JSON it is. */
+#ifndef WEFT_USER_SHOW_H
+#define WEFT_USER_SHOW_H
+
+#include "options.h"
+
+enum weft_exit show_status(const struct options *options);
+enum weft_exit show_peers(const struct options *options);
+enum weft_exit show_routes(const struct options *options);
+enum weft_exit show_endpoints(const struct options *options);
+enum weft_exit show_stats(const struct options *options);
+
+#endif

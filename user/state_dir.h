@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The state directory: lock (which also holds the agent's pid), control socket, and the file
+ * `made` that remembers what the agent made elsewhere, for cleanup.
+ */
+#ifndef WEFT_USER_STATE_DIR_H
+#define WEFT_USER_STATE_DIR_H
+
+#include <stddef.h>
+
+#include "options.h"
+
+/* Create the directory and take its lock. -EBUSY, with the other agent's pid logged. */
+int state_dir_lock(const char *dir, int *lock_fd);
+void state_dir_unlock(const char *dir, int *lock_fd);
+
+/* Remember device, subnet file and pins before they are made. */
+void state_dir_remember(const struct options *options, const char *pin_dir);
+/* Where the last agent put its pins. -ENOENT when it made none. */
+int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len);
+
+/* Remove all that is remembered, or what the options name where nothing is. */
+int state_dir_teardown(const struct options *options);
+
+#endif
