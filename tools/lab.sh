@@ -49,7 +49,13 @@ in_ns() {
 
 on_node() { local i=$1; shift; in_ns "$(lab_node "$i")" "$@"; }
 on_pod() { local i=$1 j=$2; shift 2; in_ns "$(lab_pod "$i" "$j")" "$@"; }
-weft_on() { local i=$1 verb=$2; shift 2; on_node "$i" "$WEFT" "$verb" --state-dir "$(lab_state "$i")" "$@"; }
+
+# weft_on NODE VERB [FLAG…]
+weft_on() {
+	local i=$1 verb=$2
+	shift 2
+	on_node "$i" "$WEFT" "$verb" --state-dir "$(lab_state "$i")" "$@"
+}
 
 # lab_namespaces: those of this lab, nodes before their pods
 lab_namespaces() {
@@ -279,6 +285,7 @@ lab_agent_start() {
 	local i=$1 pid end
 	shift
 	mkdir -p "$(lab_dir)"
+	rm -f "$(lab_log "$i")" # an earlier run's "ready" must not count
 	# Not through in_ns: the background process has to be the agent itself, not a shell around it.
 	nsenter --net="/run/netns/$(lab_node "$i")" -- "$WEFT" run \
 		--store "static:$(lab_dir)/store.json" --iface wire0 --bridge cni0 --tun flannel0 \
@@ -311,7 +318,7 @@ lab_agent_stop() {
 			rc=124
 		fi
 		sleep 0.05
-	done
+	done 2>/dev/null # where bash would report the end of a killed job
 	[ $rc = 0 ] || return $rc
 	wait "$pid" 2>/dev/null || rc=$?
 	[ $rc != 127 ] || rc=0

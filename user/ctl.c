@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A client is a slot that walks FREE → READING → ANSWERING → FREE. Requests are read and documents
- * built on the loop's thread; what does not fit the socket's buffer at once is sent by a thread of
- * its own, so that a slow reader costs the loop nothing. That thread owns its slot's text and may
- * use its fd, but only the loop's thread closes fds and frees slots, after joining.
+ * A client is a slot that goes from FREE to READING to ANSWERING and back. Requests are read and
+ * documents built on the loop's thread; what does not fit the socket's buffer at once is sent by a
+ * thread of its own, so that a slow reader costs the loop nothing. That thread may use its slot's
+ * fd and text, but only the loop's thread closes fds and frees slots, after joining.
  */
 #include "ctl.h"
 
@@ -169,11 +169,9 @@ static void client_refuse(struct client *client, const char *why)
 }
 
 /* A request is a lower-case word, so nothing else ever reaches the agent or its log. */
-static bool is_verb(const char *text)
+static bool is_verb(const char *text, size_t len)
 {
-	size_t n = strspn(text, "abcdefghijklmnopqrstuvwxyz");
-
-	return n && !text[n];
+	return len && strspn(text, "abcdefghijklmnopqrstuvwxyz") == len;
 }
 
 static void client_request(struct client *client)
@@ -189,7 +187,7 @@ static void client_request(struct client *client)
 	if (!end)
 		return;
 	*end = '\0';
-	if (!is_verb(client->request)) {
+	if (!is_verb(client->request, (size_t)(end - client->request))) {
 		client_refuse(client, "malformed request");
 		return;
 	}

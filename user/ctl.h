@@ -20,7 +20,10 @@ typedef json_t *(*ctl_fn)(const char *verb, void *arg);
 int ctl_listen(struct loop *loop, const char *state_dir, ctl_fn fn, void *arg, struct ctl **out);
 void ctl_close(struct ctl *ctl);
 
-/* Client side: ask the agent of state_dir. -ECONNREFUSED or -ENOENT: no agent. */
+/*
+ * Client side: ask the agent of state_dir. -ECONNREFUSED or -ENOENT: no agent; -EACCES: not for us;
+ * -EPROTO: no JSON came. A refusal by the agent is a document too: {"error": "why"}.
+ */
 int ctl_query(const char *state_dir, const char *verb, json_t **out);
 
 #endif

@@ -65,7 +65,7 @@ bool forward_is_member(const struct forward_table *table, uint32_t public_ip)
 	return false;
 }
 
-/* The source goes first: an ICMP error must never be sent to an address that is not the sender's. */
+/* The source goes first: no ICMP error may go to an address that is not the sender's. */
 enum weft_reason forward_check_out(const struct forward_table *table, const void *packet,
 				   size_t len, struct ip4_info *info,
 				   const struct forward_route **route)

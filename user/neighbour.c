@@ -231,6 +231,9 @@ void neighbours_free(struct neighbours *t)
 
 	if (!t)
 		return;
+	/* The timer lives as long as the loop. */
+	if (t->tick)
+		loop_timer_arm(t->tick, TIMER_NEVER_MS, 0);
 	for (i = 0; i < t->n_buckets; i++) {
 		while ((n = t->buckets[i])) {
 			t->buckets[i] = n->next;
@@ -288,10 +291,11 @@ int neighbour_get(struct neighbours *t, const struct rtnl_link *link, uint32_t a
 void neighbour_put(struct neighbours *t, struct neighbour *n)
 {
 	struct neighbour **p = find(t, n->link->ifindex, n->addr);
+	struct rtnl_neigh now;
 
 	*p = n->next;
 	t->n--;
-	if (n->state && !(n->state & NUD_FIXED))
+	if (rtnl_neigh_get(t->nl, n->link->ifindex, n->addr, &now) == 0 && !(now.state & NUD_FIXED))
 		rtnl_neigh_use(t->nl, n->link->ifindex, n->addr, false);
 	free(n);
 }
@@ -330,10 +334,12 @@ void neighbour_probe(struct neighbours *t, struct neighbour *n)
 {
 	uint64_t now = now_ms();
 
-	if (!n->link->up || (n->state & NUD_FIXED) ||
-	    (n->probed_ms && now < n->probed_ms + PROBE_INTERVAL_MS))
+	if (!n->link->up || (n->probed_ms && now < n->probed_ms + PROBE_INTERVAL_MS))
 		return;
 	n->probed_ms = now;
+	read_state(t, n);
+	if (n->state & NUD_FIXED)
+		return;
 	/* The kernel would confirm a known MAC by unicast, to the address that is wrong now. */
 	rtnl_neigh_delete(t->nl, n->link->ifindex, n->addr);
 	n->backoff_ms = BACKOFF_MIN_MS;

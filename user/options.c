@@ -205,8 +205,8 @@ static const struct spec {
 	int key; /* 0: KEY_FIRST plus the index */
 } specs[] = {
 #define FIELD(member) offsetof(struct options, member)
-	{"store", "URL", "where the leases come from: static:FILE (required)", RUN | CHECK,
-	 set_store, FIELD(store), 0},
+	{"store", "URL", "source of the leases: static:FILE (required)", RUN | CHECK, set_store,
+	 FIELD(store), 0},
 	{"iface", "NAME", "underlay interface, by name or address (default: default route's)", RUN,
 	 set_ifname, FIELD(iface), 0},
 	{"iface-regex", "REGEX", "underlay interface by a match of its address or name", RUN,
@@ -350,7 +350,7 @@ int options_parse(const char *verb, int argc, char **argv, struct options *out)
 	const struct argp argp = {
 		.options = list,
 		.parser = parse_one,
-		.doc = "\vThe manual is weft(8).",
+		.doc = "The manual is weft(8).",
 	};
 	_free_ char **args = calloc((size_t)argc + 2, sizeof(*args));
 	char name[32];

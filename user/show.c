@@ -26,10 +26,10 @@ static char *cell_text(const json_t *value)
 {
 	char *text;
 
-	if (json_is_string(value))
-		text = strdup(json_string_value(value));
-	else if (!value || json_is_null(value))
+	if (!value || json_is_null(value) || (json_is_string(value) && !json_string_length(value)))
 		text = strdup("-");
+	else if (json_is_string(value))
+		text = strdup(json_string_value(value));
 	else if (json_is_boolean(value))
 		text = strdup(json_is_true(value) ? "yes" : "no");
 	else

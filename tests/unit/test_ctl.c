@@ -46,7 +46,11 @@ static json_t *answer(const char *verb, void *arg)
 
 static void on_stop(void *arg)
 {
-	loop_stop(arg);
+	struct server *server = arg;
+	eventfd_t count;
+
+	eventfd_read(server->stop_fd, &count);
+	loop_stop(server->loop);
 }
 
 static void *serve(void *arg)
@@ -55,6 +59,17 @@ static void *serve(void *arg)
 
 	loop_run(server->loop);
 	return NULL;
+}
+
+static void server_start(struct server *server)
+{
+	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+}
+
+static void server_stop(struct server *server)
+{
+	eventfd_write(server->stop_fd, 1);
+	pthread_join(server->thread, NULL);
 }
 
 static json_t *make_large(void)
@@ -76,11 +91,11 @@ static int setup(void **state)
 	strcpy(server->dir, "/tmp/weft-ctl-XXXXXX");
 	assert_non_null(mkdtemp(server->dir));
 	server->large = make_large();
-	server->stop_fd = eventfd(0, EFD_CLOEXEC);
+	server->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_int_equal(loop_new(&server->loop), 0);
-	assert_int_equal(loop_add(server->loop, server->stop_fd, on_stop, server->loop), 0);
+	assert_int_equal(loop_add(server->loop, server->stop_fd, on_stop, server), 0);
 	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
-	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+	server_start(server);
 	*state = server;
 	return 0;
 }
@@ -89,8 +104,7 @@ static int teardown(void **state)
 {
 	struct server *server = *state;
 
-	eventfd_write(server->stop_fd, 1);
-	pthread_join(server->thread, NULL);
+	server_stop(server);
 	ctl_close(server->ctl);
 	loop_remove(server->loop, server->stop_fd);
 	loop_free(server->loop);
@@ -225,7 +239,7 @@ static void test_malformed_requests(void **state)
 
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
 		assert_string_equal(exchange(*state, requests[i], strlen(requests[i])), malformed);
-	assert_string_equal(exchange(*state, "small\0\n", 7), "{\"verb\":\"small\",\"list\":[1,2]}");
+	assert_string_equal(exchange(*state, "small\0\n", 7), malformed);
 }
 
 /* Anything may come, in any length, and stop anywhere. Seeded: a failure can be repeated. */
@@ -273,19 +287,16 @@ static void test_stalled_clients(void **state)
 	const struct server *server = *state;
 	int64_t start = now_ms();
 	int fds[CLIENTS - 1];
+	json_t *got;
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		fds[i] = connect_to(server->dir);
 		if (i % 2)
 			assert_int_equal(send(fds[i], "large\n", 6, 0), 6);
 	}
-	/* Once the large answers are built. */
-	json_decref(({
-		json_t *got = NULL;
-
-		ctl_query(server->dir, "small", &got);
-		got;
-	}));
+	/* The first waits until the large answers are built. */
+	assert_int_equal(ctl_query(server->dir, "small", &got), 0);
+	json_decref(got);
 	expect_small(server);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
 		struct pollfd hung_up = {.fd = fds[i], .events = POLLRDHUP};
@@ -301,6 +312,7 @@ static void test_stalled_clients(void **state)
 static void test_close_while_answering(void **state)
 {
 	struct server *server = *state;
+	int64_t start;
 	int fds[4];
 
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++) {
@@ -311,17 +323,15 @@ static void test_close_while_answering(void **state)
 		assert_int_equal(send(fds[i], "large\n", 6, 0), 6);
 		assert_int_equal(poll(&answered, 1, 20000), 1);
 	}
-	eventfd_write(server->stop_fd, 1);
-	pthread_join(server->thread, NULL);
-	int64_t start = now_ms();
+	server_stop(server);
+	start = now_ms();
 	ctl_close(server->ctl);
 	assert_true(now_ms() - start < PROMPT_MS);
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
 	/* For teardown(), and proof that a directory can be served again. */
 	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
-	eventfd_read(server->stop_fd, &(eventfd_t){0});
-	assert_int_equal(pthread_create(&server->thread, NULL, serve, server), 0);
+	server_start(server);
 	expect_small(server);
 }
 
@@ -385,9 +395,13 @@ static void test_stale_socket_is_replaced(void **state)
 	struct ctl *second;
 
 	/* The lock, not the socket, keeps two agents apart: what lies there is stale. */
+	server_stop(server);
 	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &second), 0);
+	server_start(server);
 	expect_small(server);
+	server_stop(server);
 	ctl_close(second);
+	server_start(server);
 	assert_int_equal(ctl_query(server->dir, "small", &(json_t *){NULL}), -ENOENT);
 }
 
@@ -433,20 +447,13 @@ static void test_bad_answers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_SERVER(test_round_trip),
-		WITH_SERVER(test_large_answer),
-		WITH_SERVER(test_unknown_verb),
-		WITH_SERVER(test_request_in_pieces),
-		WITH_SERVER(test_request_too_long),
-		WITH_SERVER(test_malformed_requests),
-		WITH_SERVER(test_garbage),
-		WITH_SERVER(test_seventeenth_client),
-		WITH_SERVER(test_stalled_clients),
-		WITH_SERVER(test_close_while_answering),
-		WITH_SERVER(test_private),
-		WITH_SERVER(test_stale_socket_is_replaced),
-		cmocka_unit_test(test_no_agent),
-		cmocka_unit_test(test_bad_answers),
+		WITH_SERVER(test_round_trip),	    WITH_SERVER(test_large_answer),
+		WITH_SERVER(test_unknown_verb),	    WITH_SERVER(test_request_in_pieces),
+		WITH_SERVER(test_request_too_long), WITH_SERVER(test_malformed_requests),
+		WITH_SERVER(test_garbage),	    WITH_SERVER(test_seventeenth_client),
+		WITH_SERVER(test_stalled_clients),  WITH_SERVER(test_close_while_answering),
+		WITH_SERVER(test_private),	    WITH_SERVER(test_stale_socket_is_replaced),
+		cmocka_unit_test(test_no_agent),    cmocka_unit_test(test_bad_answers),
 	};
 
 	return cmocka_run_group_tests_name("ctl", tests, NULL, NULL);

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The slow path's table: lookups against a linear search, and its verdict on every kind of packet. */
+/* The slow path's table: lookups against a linear search, its verdict on each kind of packet. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
