@@ -12,12 +12,12 @@ V	?=
 
 Q	:= $(if $(V),,@)
 say	= $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
-empty	:=
+comma	:= ,
 
 VERSION	:= $(shell git describe --tags --always --dirty 2>/dev/null || cat VERSION)
 LIBS	:= $(shell pkg-config --libs libbpf libmnl jansson libsystemd 2>/dev/null)
 WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
-SANFLAGS := $(if $(SAN),-fsanitize=address,undefined -fno-sanitize-recover=all)
+SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 CFLAGS	?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SANFLAGS) -Iinclude -Iuser -I$(BUILD) \
 	-DWEFT_VERSION='"$(VERSION)"' -MMD -MP -pthread

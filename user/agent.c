@@ -13,6 +13,7 @@
 #include "log.h"
 #include "netlink.h"
 #include "pins.h"
+#include "rtnl.h"
 #include "state_dir.h"
 #include "util.h"
 
@@ -277,10 +278,20 @@ static bool lacks_bpf(int err)
 	       err == -ENOSYS || err == -EINVAL;
 }
 
+/* Programs that are running already must not lose the bridge's MAC until the events bring it. */
+static void find_bridge_mac(struct agent *a)
+{
+	struct rtnl_link link;
+
+	if (rtnl_link_get(a->nl, 0, a->opt->bridge, &link) == 0)
+		memcpy(a->bridge_mac, link.mac, 6);
+}
+
 static int fill_and_attach(struct agent *a)
 {
 	int err = datapath_on_hint(a->datapath, a->loop, on_hint, a);
 
+	find_bridge_mac(a);
 	/* Programs are replaced last, by ones whose maps are complete. */
 	if (err == 0)
 		err = apply_all(a);

@@ -426,6 +426,7 @@ int datapath_cleanup(const char *pin_dir)
 {
 	char path[PATH_MAX];
 
+	libbpf_set_print(print_libbpf);
 	prune_links(pin_dir, NULL);
 	prune_filters(NULL);
 	remove_maps(pin_dir);

@@ -156,7 +156,6 @@ int loop_run(struct loop *loop)
 {
 	struct epoll_event events[64];
 
-	loop->stop = false;
 	while (!loop->stop) {
 		int n = epoll_wait(loop->epoll_fd, events, ARRAY_SIZE(events), -1);
 
@@ -166,6 +165,8 @@ int loop_run(struct loop *loop)
 			dispatch(events[i].data.ptr);
 		free_sources(loop, false);
 	}
+	/* Only now: a stop from before the start counts, and the loop can run again. */
+	loop->stop = false;
 	return 0;
 }
 

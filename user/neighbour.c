@@ -12,6 +12,8 @@
 #define TICK_MS 250
 #define BACKOFF_MIN_MS 250
 #define BACKOFF_MAX_MS 5000
+/* Up to this back-off a request counts as lost, and is repeated sooner than the kernel would. */
+#define HASTY_MAX_MS 1000
 #define PROBE_INTERVAL_MS 1000
 /* The kernel's own patience: mcast_solicit (3) requests, retrans_time (1 s) apart. */
 #define LOST_MAX_MS 3000
@@ -157,6 +159,17 @@ static void ask(struct neighbours *t, struct neighbour *n)
 		read_state(t, n);
 }
 
+/*
+ * A request goes out at once, by broadcast. Otherwise the kernel confirms a known MAC by unicast,
+ * to an address that may be the wrong one, and repeats an unanswered request after a second.
+ */
+static void ask_afresh(struct neighbours *t, struct neighbour *n)
+{
+	rtnl_neigh_delete(t->nl, n->link->ifindex, n->addr);
+	n->state = 0;
+	ask(t, n);
+}
+
 static bool wants_answer(const struct neighbour *n)
 {
 	return n->link->up && !(n->state & NUD_SETTLED);
@@ -172,7 +185,9 @@ static bool attend(struct neighbours *t, struct neighbour *n)
 	if (now >= n->next_ask_ms) {
 		/* A fixed entry may have come about whose event is still on its way. */
 		read_state(t, n);
-		if (wants_answer(n))
+		if (wants_answer(n) && (n->state & NUD_INCOMPLETE) && n->backoff_ms <= HASTY_MAX_MS)
+			ask_afresh(t, n);
+		else if (wants_answer(n))
 			ask(t, n);
 	}
 	if (n->lost_ms && now >= n->lost_ms + LOST_MAX_MS)
@@ -340,11 +355,8 @@ void neighbour_probe(struct neighbours *t, struct neighbour *n)
 	read_state(t, n);
 	if (n->state & NUD_FIXED)
 		return;
-	/* The kernel would confirm a known MAC by unicast, to the address that is wrong now. */
-	rtnl_neigh_delete(t->nl, n->link->ifindex, n->addr);
 	n->backoff_ms = BACKOFF_MIN_MS;
-	n->state = 0;
-	ask(t, n);
+	ask_afresh(t, n);
 	if (wants_answer(n))
 		schedule_tick(t);
 }

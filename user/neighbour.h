@@ -49,7 +49,7 @@ void neighbour_put(struct neighbours *t, struct neighbour *n);
 
 /* The kernel reported a change of any IPv4 neighbour. deleted: the entry is gone. */
 void neighbours_event(struct neighbours *t, const struct rtnl_neigh *event, bool deleted);
-/* The state or the MAC of *link changed (NULL: of any), so its neighbours must be resolved afresh. */
+/* State or MAC of *link (NULL: of any) changed: its neighbours must be resolved afresh. */
 void neighbours_restart(struct neighbours *t, const struct rtnl_link *link);
 /* Ask the network, by broadcast, at most once a second; mac stays in use meanwhile. */
 void neighbour_probe(struct neighbours *t, struct neighbour *n);

@@ -12,6 +12,9 @@
 #include <stdint.h>
 
 #define NETCONF_ERROR_LEN 512
+/* 65,536 leases take 4 MiB; what is larger is no configuration. */
+#define NETCONF_MAX_SIZE (16u << 20)
+#define NETCONF_MAX_SIZE_TEXT "16 MiB"
 
 /* An IPv4 prefix; host bits of addr are zero. Host byte order. */
 struct prefix4 {

@@ -118,7 +118,8 @@ static void log_extack(const struct nlmsghdr *nlh)
 	size_t offset = sizeof(*e);
 	const char *text = NULL;
 
-	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS))
+	/* That something does not exist is an answer, and often the expected one. */
+	if (!(nlh->nlmsg_flags & NLM_F_ACK_TLVS) || e->error == -ENOENT)
 		return;
 	if (!(nlh->nlmsg_flags & NLM_F_CAPPED))
 		offset += MNL_ALIGN(e->msg.nlmsg_len) - MNL_NLMSG_HDRLEN;

@@ -5,62 +5,417 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <libmnl/libmnl.h>
+#include <linux/if_link.h>
 #include <linux/if_tun.h>
 #include <linux/rtnetlink.h>
-#include <stdbool.h>
 #include <string.h>
 #include <sys/ioctl.h>
 
 #include "log.h"
 #include "netlink.h"
-#include "rtnl.h"
 #include "util.h"
 
 #define TUN_PATH "/dev/net/tun"
-#define QUEUE_LEN 1000
+/* The kernel gives a TUN device room for 500 packets, one Ethernet device 1000. */
+#define TXQUEUELEN 1000
+/* How many left-overs of earlier configurations are removed in one go. */
+#define MAX_STALE 16
 
-static int open_queue(const char *name, int *out)
+/* What one device is now. */
+struct link_now {
+	bool found;
+	bool tun; /* IFF_TUN, not IFF_TAP */
+	uint32_t ifindex;
+	uint32_t flags;
+	uint32_t mtu;
+	uint32_t txqlen;
+};
+
+/* An address of the device as the kernel names it, host byte order. */
+struct address {
+	uint32_t local;
+	uint32_t peer; /* IFA_ADDRESS: equal to local unless point-to-point */
+	uint8_t len;
+};
+
+/* The wanted state, and what a dump found of it. */
+struct survey {
+	uint32_t ifindex;
+	struct prefix4 network;
+	struct prefix4 subnet;
+	bool has_address;
+	bool has_route;
+	size_t n_addresses;
+	size_t n_routes;
+	struct address addresses[MAX_STALE]; /* to be removed */
+	struct prefix4 routes[MAX_STALE]; /* to be removed */
+};
+
+struct request {
+	char buf[256];
+	struct nlmsghdr *nlh;
+};
+
+/* Starts a request and returns its zeroed fixed header. */
+static void *request_begin(struct request *req, uint16_t type, uint16_t flags, size_t header_len)
 {
-	struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	req->nlh = mnl_nlmsg_put_header(req->buf);
+	req->nlh->nlmsg_type = type;
+	req->nlh->nlmsg_flags = NLM_F_REQUEST | flags;
+	return mnl_nlmsg_put_extra_header(req->nlh, header_len);
+}
+
+/* Links. */
+
+static int take_attrs(const struct nlattr *attr, void *arg)
+{
+	const struct nlattr **tb = arg;
+
+	/* Each caller's table has this many slots: the largest of IFLA_, IFA_ and RTA_. */
+	if (mnl_attr_type_valid(attr, IFLA_MAX) > 0)
+		tb[mnl_attr_get_type(attr)] = attr;
+	return MNL_CB_OK;
+}
+
+/* IFLA_INFO_DATA follows IFLA_INFO_KIND; a kernel that leaves it out has no other TUN kinds. */
+static int parse_linkinfo(const struct nlattr *attr, void *arg)
+{
+	const struct nlattr *sub;
+	struct link_now *link = arg;
+
+	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
+		link->tun = strcmp(mnl_attr_get_str(attr), "tun") == 0;
+	if (mnl_attr_get_type(attr) != IFLA_INFO_DATA || !link->tun)
+		return MNL_CB_OK;
+	mnl_attr_for_each_nested (sub, attr) {
+		if (mnl_attr_get_type(sub) == IFLA_TUN_TYPE)
+			link->tun = mnl_attr_get_u8(sub) == IFF_TUN;
+	}
+	return MNL_CB_OK;
+}
+
+static int parse_link(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct ifinfomsg *ifi = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *tb[IFLA_MAX + 1] = {};
+	struct link_now *link = arg;
+
+	mnl_attr_parse(nlh, sizeof(*ifi), take_attrs, tb);
+	link->found = true;
+	link->ifindex = (uint32_t)ifi->ifi_index;
+	link->flags = ifi->ifi_flags;
+	if (tb[IFLA_MTU])
+		link->mtu = mnl_attr_get_u32(tb[IFLA_MTU]);
+	if (tb[IFLA_TXQLEN])
+		link->txqlen = mnl_attr_get_u32(tb[IFLA_TXQLEN]);
+	if (tb[IFLA_LINKINFO])
+		mnl_attr_parse_nested(tb[IFLA_LINKINFO], parse_linkinfo, link);
+	return 0;
+}
+
+/* By name, or by index when name is NULL. A device that is not there is no error. */
+static int get_link(struct nl *nl, const char *name, uint32_t ifindex, struct link_now *out)
+{
+	struct request req;
+	struct ifinfomsg *ifi = request_begin(&req, RTM_GETLINK, 0, sizeof(*ifi));
+	struct link_now link = {};
+	int err;
+
+	ifi->ifi_index = (int)ifindex;
+	if (name)
+		mnl_attr_put_strz(req.nlh, IFLA_IFNAME, name);
+	err = nl_request(nl, req.nlh, parse_link, &link);
+	if (err && err != -ENODEV)
+		return err;
+	*out = link;
+	return 0;
+}
+
+static int set_link(struct nl *nl, uint32_t ifindex, uint32_t mtu)
+{
+	struct link_now now;
+	struct request req;
+	struct ifinfomsg *ifi;
+	int err = get_link(nl, NULL, ifindex, &now);
+
+	if (err)
+		return err;
+	if (!now.found)
+		return -ENODEV;
+	if (now.mtu == mtu && now.flags & IFF_UP && now.txqlen >= TXQUEUELEN)
+		return 0;
+	ifi = request_begin(&req, RTM_SETLINK, 0, sizeof(*ifi));
+	ifi->ifi_index = (int)ifindex;
+	ifi->ifi_flags = ifi->ifi_change = IFF_UP;
+	if (now.mtu != mtu)
+		mnl_attr_put_u32(req.nlh, IFLA_MTU, mtu);
+	if (now.txqlen < TXQUEUELEN)
+		mnl_attr_put_u32(req.nlh, IFLA_TXQLEN, TXQUEUELEN);
+	return nl_request(nl, req.nlh, NULL, NULL);
+}
+
+/* Address and route. */
+
+static uint32_t get_ip4(const struct nlattr *attr)
+{
+	return attr && mnl_attr_get_payload_len(attr) == sizeof(uint32_t)
+		       ? ntohl(mnl_attr_get_u32(attr))
+		       : 0;
+}
+
+static void put_ip4(struct nlmsghdr *nlh, uint16_t type, uint32_t addr)
+{
+	mnl_attr_put_u32(nlh, type, htonl(addr));
+}
+
+static void mark_address(struct survey *s, const struct address *addr)
+{
+	if (s->n_addresses < MAX_STALE)
+		s->addresses[s->n_addresses++] = *addr;
+}
+
+static int survey_address(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *tb[IFLA_MAX + 1] = {};
+	struct survey *s = arg;
+	struct address addr = {.len = ifa->ifa_prefixlen};
+
+	if (ifa->ifa_family != AF_INET || ifa->ifa_index != s->ifindex)
+		return 0;
+	mnl_attr_parse(nlh, sizeof(*ifa), take_attrs, tb);
+	addr.local = get_ip4(tb[IFA_LOCAL]);
+	addr.peer = get_ip4(tb[IFA_ADDRESS]);
+	if (addr.local == s->subnet.addr && addr.peer == addr.local && addr.len == 32)
+		s->has_address = true;
+	else if (prefix4_contains(s->network, addr.local))
+		mark_address(s, &addr);
+	return 0;
+}
+
+/* Only what configure() makes looks so; a route that somebody else put on the device does not. */
+static bool is_own_route(const struct rtmsg *rtm, const struct nlattr **tb, uint32_t ifindex)
+{
+	uint32_t table = tb[RTA_TABLE] ? mnl_attr_get_u32(tb[RTA_TABLE]) : rtm->rtm_table;
+	struct prefix4 dst = {get_ip4(tb[RTA_DST]), rtm->rtm_dst_len};
+
+	return table == RT_TABLE_MAIN && rtm->rtm_type == RTN_UNICAST && rtm->rtm_tos == 0 &&
+	       rtm->rtm_protocol == RTPROT_STATIC && rtm->rtm_scope == RT_SCOPE_UNIVERSE &&
+	       tb[RTA_OIF] && mnl_attr_get_u32(tb[RTA_OIF]) == ifindex && tb[RTA_PREFSRC] &&
+	       prefix4_contains(dst, get_ip4(tb[RTA_PREFSRC])) && !tb[RTA_PRIORITY] &&
+	       !tb[RTA_GATEWAY] && !tb[RTA_VIA] && !tb[RTA_METRICS];
+}
+
+static int survey_route(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct rtmsg *rtm = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *tb[IFLA_MAX + 1] = {};
+	struct survey *s = arg;
+	struct address src = {.len = 32};
+	struct prefix4 dst;
+
+	if (rtm->rtm_family != AF_INET)
+		return 0;
+	mnl_attr_parse(nlh, sizeof(*rtm), take_attrs, tb);
+	if (!is_own_route(rtm, tb, s->ifindex))
+		return 0;
+	dst = (struct prefix4){get_ip4(tb[RTA_DST]), rtm->rtm_dst_len};
+	src.local = src.peer = get_ip4(tb[RTA_PREFSRC]);
+	if (dst.addr == s->network.addr && dst.len == s->network.len) {
+		s->has_route = src.local == s->subnet.addr;
+		return 0;
+	}
+	/* The network itself has changed: this is the former one, with the former address. */
+	if (s->n_routes < MAX_STALE)
+		s->routes[s->n_routes++] = dst;
+	if (src.local != s->subnet.addr && !prefix4_contains(s->network, src.local))
+		mark_address(s, &src);
+	return 0;
+}
+
+static int survey(struct nl *nl, struct survey *s)
+{
+	struct request req;
+	struct ifaddrmsg *ifa = request_begin(&req, RTM_GETADDR, NLM_F_DUMP, sizeof(*ifa));
+	struct rtmsg *rtm;
+	int err;
+
+	s->has_address = s->has_route = false;
+	s->n_addresses = s->n_routes = 0;
+	ifa->ifa_family = AF_INET;
+	err = nl_request(nl, req.nlh, survey_address, s);
+	if (err)
+		return err;
+	rtm = request_begin(&req, RTM_GETROUTE, NLM_F_DUMP, sizeof(*rtm));
+	rtm->rtm_family = AF_INET;
+	return nl_request(nl, req.nlh, survey_route, s);
+}
+
+static int change_address(struct nl *nl, uint16_t type, uint32_t ifindex,
+			  const struct address *addr)
+{
+	struct request req;
+	struct ifaddrmsg *ifa = request_begin(
+		&req, type, type == RTM_NEWADDR ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof(*ifa));
+
+	ifa->ifa_family = AF_INET;
+	ifa->ifa_prefixlen = addr->len;
+	ifa->ifa_scope = RT_SCOPE_UNIVERSE;
+	ifa->ifa_index = ifindex;
+	put_ip4(req.nlh, IFA_LOCAL, addr->local);
+	put_ip4(req.nlh, IFA_ADDRESS, addr->peer);
+	return nl_request(nl, req.nlh, NULL, NULL);
+}
+
+/* prefsrc 0 stands for any (deletion). */
+static int change_route(struct nl *nl, uint16_t type, uint32_t ifindex, struct prefix4 dst,
+			uint32_t prefsrc)
+{
+	struct request req;
+	struct rtmsg *rtm = request_begin(
+		&req, type, type == RTM_NEWROUTE ? NLM_F_CREATE | NLM_F_REPLACE : 0, sizeof(*rtm));
+
+	rtm->rtm_family = AF_INET;
+	rtm->rtm_dst_len = dst.len;
+	rtm->rtm_table = RT_TABLE_MAIN;
+	rtm->rtm_protocol = RTPROT_STATIC;
+	rtm->rtm_scope = RT_SCOPE_UNIVERSE;
+	rtm->rtm_type = RTN_UNICAST;
+	put_ip4(req.nlh, RTA_DST, dst.addr);
+	mnl_attr_put_u32(req.nlh, RTA_OIF, ifindex);
+	if (prefsrc)
+		put_ip4(req.nlh, RTA_PREFSRC, prefsrc);
+	return nl_request(nl, req.nlh, NULL, NULL);
+}
+
+/* Gone already is as good as removed. */
+static int remove_stale(struct nl *nl, const struct survey *s)
+{
+	int err;
+
+	for (size_t i = 0; i < s->n_routes; i++) {
+		err = change_route(nl, RTM_DELROUTE, s->ifindex, s->routes[i], 0);
+		if (err && err != -ESRCH)
+			return err;
+	}
+	for (size_t i = 0; i < s->n_addresses; i++) {
+		err = change_address(nl, RTM_DELADDR, s->ifindex, &s->addresses[i]);
+		if (err && err != -EADDRNOTAVAIL)
+			return err;
+	}
+	return 0;
+}
+
+/*
+ * The new address and route come before the old address goes: with its address the kernel would
+ * remove the old route too, and for a moment there would be none.
+ */
+static int configure(struct nl *nl, struct survey *s, uint32_t mtu)
+{
+	const struct address own = {s->subnet.addr, s->subnet.addr, 32};
+	size_t full = MAX_STALE;
+	int err = set_link(nl, s->ifindex, mtu);
+
+	while (err == 0 && full == MAX_STALE) {
+		err = survey(nl, s);
+		if (err == 0 && !s->has_address)
+			err = change_address(nl, RTM_NEWADDR, s->ifindex, &own);
+		if (err == 0 && !s->has_route)
+			err = change_route(nl, RTM_NEWROUTE, s->ifindex, s->network,
+					   s->subnet.addr);
+		if (err == 0)
+			err = remove_stale(nl, s);
+		full = s->n_addresses > s->n_routes ? s->n_addresses : s->n_routes;
+	}
+	return err;
+}
+
+int overlay_dev_configure(const struct overlay_dev *dev, struct prefix4 network,
+			  struct prefix4 subnet, uint32_t mtu)
+{
+	struct survey s = {.ifindex = dev->ifindex, .network = network, .subnet = subnet};
+	struct nl *nl;
+	int err = nl_open(0, &nl);
+
+	if (err)
+		return log_err(err, "%s: no netlink", dev->ifname);
+	err = configure(nl, &s, mtu);
+	nl_close(nl);
+	return err ? log_err(err, "%s: cannot configure", dev->ifname) : 0;
+}
+
+/* The device. */
+
+/* A pattern such as tun%d, or nothing, would make the kernel choose a name of its own. */
+static bool is_plain_name(const char *name)
+{
+	return name[0] && strlen(name) < IFNAMSIZ && !strpbrk(name, "%/");
+}
+
+static int find_by_name(const char *name, struct link_now *link)
+{
+	struct nl *nl;
+	int err;
+
+	if (!is_plain_name(name))
+		return -EINVAL;
+	err = nl_open(0, &nl);
+	if (err)
+		return err;
+	err = get_link(nl, name, 0, link);
+	nl_close(nl);
+	if (err == 0 && link->found && !link->tun)
+		return -EEXIST;
+	return err;
+}
+
+static int tun_attach(const char *name, int *out)
+{
 	_close_ int fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+	struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI};
 
 	if (fd < 0)
 		return log_err(-errno, "%s", TUN_PATH);
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	if (ioctl(fd, TUNSETIFF, &ifr))
-		/* The kernel's answer for a device of another kind (drivers/net/tun.c). */
-		return errno == EINVAL ? -EEXIST : -errno;
+	memcpy(ifr.ifr_name, name, strlen(name));
+	if (ioctl(fd, TUNSETIFF, &ifr) < 0)
+		return -errno;
 	*out = take_fd(&fd);
 	return 0;
 }
 
-/* The kernel would send router solicitations that no IPv4 overlay can carry. */
+/* Router solicitations and MLD reports of the kernel have no business in an IPv4 overlay. */
 static void disable_ipv6(const char *name)
 {
-	char path[96];
+	char path[sizeof("/proc/sys/net/ipv6/conf//disable_ipv6") + IFNAMSIZ];
 	_close_ int fd = -1;
 
 	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd >= 0 && write(fd, "1", 1) != 1)
+	if (fd < 0 || write(fd, "1", 1) != 1)
 		log_debug("%s: %s", path, strerror(errno));
 }
 
 int overlay_dev_open(const char *name, struct overlay_dev *out)
 {
+	struct link_now link;
 	_close_ int fd = -1;
-	int err;
+	int err = find_by_name(name, &link);
 
-	if (strlen(name) >= IF_NAMESIZE)
-		return -ENAMETOOLONG;
-	err = open_queue(name, &fd);
 	if (err)
 		return err;
-	if (ioctl(fd, TUNSETPERSIST, 1))
+	err = tun_attach(name, &fd);
+	if (err)
+		return err;
+	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
 		return -errno;
+	err = find_by_name(name, &link);
+	if (err == 0 && !link.found)
+		err = -ENODEV;
+	if (err)
+		return err;
 	disable_ipv6(name);
-	out->ifindex = if_nametoindex(name);
-	snprintf(out->ifname, sizeof(out->ifname), "%s", name);
+	*out = (struct overlay_dev){.ifindex = link.ifindex};
+	memcpy(out->ifname, name, strlen(name));
 	out->fd = take_fd(&fd);
 	return 0;
 }
@@ -71,115 +426,35 @@ void overlay_dev_close(struct overlay_dev *dev)
 	dev->fd = -1;
 }
 
-static struct nlmsghdr *put_addr(char *buf, uint16_t type, uint16_t flags, uint32_t ifindex,
-				 uint32_t addr)
+static int delete_link(uint32_t ifindex)
 {
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct ifaddrmsg *ifa = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifa));
-
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = NLM_F_REQUEST | flags;
-	ifa->ifa_family = AF_INET;
-	ifa->ifa_prefixlen = 32;
-	ifa->ifa_index = ifindex;
-	mnl_attr_put_u32(nlh, IFA_LOCAL, htonl(addr));
-	mnl_attr_put_u32(nlh, IFA_ADDRESS, htonl(addr));
-	return nlh;
-}
-
-static int configure_address(struct nl *nl, const struct overlay_dev *dev, struct prefix4 network,
-			     struct prefix4 subnet)
-{
-	char buf[MNL_SOCKET_BUFFER_SIZE];
-	_free_ struct rtnl_addr *all = NULL;
-	bool present = false;
-	size_t n = 0;
-	int err = rtnl_addr_dump(nl, &all, &n);
-
-	for (size_t i = 0; i < n && err == 0; i++) {
-		if (all[i].ifindex != dev->ifindex)
-			continue;
-		if (all[i].addr == subnet.addr)
-			present = true;
-		else if (prefix4_contains(network, all[i].addr))
-			err = nl_request(nl,
-					 put_addr(buf, RTM_DELADDR, 0, dev->ifindex, all[i].addr),
-					 NULL, NULL);
-	}
-	if (err || present)
-		return err;
-	return nl_request(
-		nl,
-		put_addr(buf, RTM_NEWADDR, NLM_F_CREATE | NLM_F_REPLACE, dev->ifindex, subnet.addr),
-		NULL, NULL);
-}
-
-static int configure_link(struct nl *nl, const struct overlay_dev *dev, uint32_t mtu)
-{
-	char buf[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
-
-	nlh->nlmsg_type = RTM_NEWLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST;
-	ifi->ifi_family = AF_UNSPEC;
-	ifi->ifi_index = dev->ifindex;
-	ifi->ifi_flags = IFF_UP;
-	ifi->ifi_change = IFF_UP;
-	mnl_attr_put_u32(nlh, IFLA_MTU, mtu);
-	mnl_attr_put_u32(nlh, IFLA_TXQLEN, QUEUE_LEN);
-	return nl_request(nl, nlh, NULL, NULL);
-}
-
-/* Replacing an equal route changes nothing that a packet could notice. */
-static int configure_route(struct nl *nl, const struct overlay_dev *dev, struct prefix4 network,
-			   struct prefix4 subnet)
-{
-	char buf[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct rtmsg *rtm = mnl_nlmsg_put_extra_header(nlh, sizeof(*rtm));
-
-	nlh->nlmsg_type = RTM_NEWROUTE;
-	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_REPLACE;
-	rtm->rtm_family = AF_INET;
-	rtm->rtm_dst_len = network.len;
-	rtm->rtm_table = RT_TABLE_MAIN;
-	rtm->rtm_protocol = RTPROT_STATIC;
-	rtm->rtm_scope = RT_SCOPE_UNIVERSE;
-	rtm->rtm_type = RTN_UNICAST;
-	mnl_attr_put_u32(nlh, RTA_DST, htonl(network.addr));
-	mnl_attr_put_u32(nlh, RTA_OIF, dev->ifindex);
-	mnl_attr_put_u32(nlh, RTA_PREFSRC, htonl(subnet.addr));
-	return nl_request(nl, nlh, NULL, NULL);
-}
-
-int overlay_dev_configure(const struct overlay_dev *dev, struct prefix4 network,
-			  struct prefix4 subnet, uint32_t mtu)
-{
-	struct nl *nl = NULL;
+	struct request req;
+	struct ifinfomsg *ifi = request_begin(&req, RTM_DELLINK, 0, sizeof(*ifi));
+	struct nl *nl;
 	int err = nl_open(0, &nl);
 
 	if (err)
 		return err;
-	err = configure_link(nl, dev, mtu);
-	if (err == 0)
-		err = configure_address(nl, dev, network, subnet);
-	if (err == 0)
-		err = configure_route(nl, dev, network, subnet);
+	ifi->ifi_index = (int)ifindex;
+	err = nl_request(nl, req.nlh, NULL, NULL);
 	nl_close(nl);
-	return err ? log_err(err, "%s: cannot configure", dev->ifname) : 0;
+	return err == -ENODEV ? 0 : err;
 }
 
 int overlay_dev_delete(const char *name)
 {
+	struct link_now link;
 	_close_ int fd = -1;
-	int err;
+	int err = find_by_name(name, &link);
 
-	if (if_nametoindex(name) == 0)
-		return 0;
-	err = open_queue(name, &fd);
+	if (err || !link.found)
+		return err;
+	err = delete_link(link.ifindex);
+	if (err != -EOPNOTSUPP)
+		return err;
+	/* A kernel that does not delete TUN devices by netlink does when they are not persistent. */
+	err = tun_attach(name, &fd);
 	if (err)
 		return err;
-	/* It goes with its last descriptor. */
-	return ioctl(fd, TUNSETPERSIST, 0) ? -errno : 0;
+	return ioctl(fd, TUNSETPERSIST, 0) < 0 ? -errno : 0;
 }

@@ -238,11 +238,11 @@ static size_t lower_bound(const struct underlay *u, uint32_t ip)
 
 static void mark_dirty(struct underlay *u, uint32_t first, uint32_t last)
 {
-	struct peer *p = u->peers + lower_bound(u, first);
+	size_t i;
 
-	for (; p < u->peers + u->n_peers && p->ip <= last; p++) {
-		u->n_dirty += !p->dirty;
-		p->dirty = true;
+	for (i = lower_bound(u, first); i < u->n_peers && u->peers[i].ip <= last; i++) {
+		u->n_dirty += !u->peers[i].dirty;
+		u->peers[i].dirty = true;
 	}
 	arm_lookup(u, COALESCE_MS);
 }

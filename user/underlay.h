@@ -25,7 +25,7 @@ struct uplink {
 	bool addr_present; /* addr is (still) configured on the interface */
 };
 
-/* How to reach one peer. */
+/* How to reach one peer. What is not known is 0; dst_mac always while not resolved. */
 struct nexthop {
 	bool resolved; /* macs, ifindex valid */
 	uint32_t ifindex; /* output device of the route */
@@ -52,7 +52,9 @@ const struct uplink *underlay_uplink(const struct underlay *u);
 
 /*
  * The set of peers to watch, host byte order, sorted ascending, no duplicates. The array is copied.
- * Resolution of new peers is started; a peer on link gets an ARP request at once.
+ * Resolution of new peers is started; a peer on link gets an ARP request at once. What is known
+ * already can be read right after; peer_fn is called for later changes only.
+ * -ENOMEM leaves the old set.
  */
 int underlay_set_peers(struct underlay *u, const uint32_t *public_ips, size_t n);
 /* Current next hop of a watched peer. -ENOENT for any other address. */
@@ -60,7 +62,11 @@ int underlay_nexthop(const struct underlay *u, uint32_t public_ip, struct nextho
 /* Traffic suggests that this peer's MAC changed: ask the network again (rate limited). */
 void underlay_probe(struct underlay *u, uint32_t public_ip);
 
-/* peer_fn: the next hop of one peer changed. uplink_fn: *underlay_uplink() changed. */
+/*
+ * peer_fn: the next hop of one peer changed. uplink_fn: *underlay_uplink() changed. Either may be
+ * NULL. They are called from the loop; peer_fn must not change the set of peers, and neither may
+ * close the underlay.
+ */
 void underlay_on_change(struct underlay *u, void (*peer_fn)(uint32_t public_ip, void *arg),
 			void (*uplink_fn)(void *arg), void *arg);
 
