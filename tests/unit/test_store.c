@@ -184,6 +184,15 @@ static void test_rename_over(void **state)
 	assert_int_equal(rename("new", "conf"), 0);
 	assert_true(changed_within(fx, SOON_MS));
 	expect_read(fx, 2);
+	/* From another directory only the arrival is seen. */
+	assert_int_equal(mkdir("d", 0755), 0);
+	put("d/new", GOOD(3));
+	settle();
+	expect_read(fx, 2);
+	assert_false(store_ack(fx->store));
+	assert_int_equal(rename("d/new", "conf"), 0);
+	assert_true(changed_within(fx, SOON_MS));
+	expect_read(fx, 3);
 }
 
 static void test_written_in_place(void **state)
