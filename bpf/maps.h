@@ -69,6 +69,13 @@ struct {
 } counters SEC(".maps") __weak;
 
 struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, WEFT_BULK_FLOWS);
+	__type(key, u32);
+	__type(value, struct weft_bulk);
+} bulk_flows SEC(".maps") __weak;
+
+struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } hints SEC(".maps") __weak;

@@ -4,6 +4,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
+#include "aggregate.h"
 #include "decap.h"
 #include "verdict.h"
 
@@ -14,6 +15,7 @@ struct ingress {
 	const struct weft_config *cfg;
 	const struct weft_endpoint *ep;
 	enum weft_reason detour; /* WEFT_R_OK: straight to the endpoint */
+	bool aggregate; /* by way of the aggregator */
 };
 
 /* The stack must answer, reassemble or route what a plain delivery would get wrong. */
@@ -80,6 +82,9 @@ static __always_inline enum weft_reason classify(struct __sk_buff *skb, struct i
 		return WEFT_R_FOREIGN_DST;
 	notice_mac(skb, &outer, peer);
 	in->detour = find_endpoint(in, inner, daddr);
+	if (inner->protocol == IPPROTO_TCP)
+		in->aggregate =
+			wants_aggregation(in->cfg, skb, bpf_ntohs(outer.udp->source), skb->len);
 	return WEFT_R_OK;
 }
 
@@ -91,18 +96,32 @@ static __always_inline int to_host(const struct ingress *in, u32 len)
 }
 
 /* Straight into the pod's namespace: this node's router in one step. */
-static __always_inline int to_pod(struct __sk_buff *skb, const struct ingress *in, u32 len)
+static __always_inline int to_pod(struct __sk_buff *skb, const struct ingress *in,
+				  enum weft_hook hook, u32 len)
 {
 	struct ethhdr *eth = skb_data(skb);
 	struct iphdr *ip = (void *)(eth + 1);
 
 	if ((void *)(ip + 1) > skb_data_end(skb))
-		return drop(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+		return drop(hook, WEFT_R_HELPER, len);
 	mac_copy(eth->h_dest, in->ep->mac);
 	mac_copy(eth->h_source, in->cfg->bridge_mac);
 	ip4_decrease_ttl(ip);
-	count(WEFT_HOOK_UPLINK, WEFT_FAST, WEFT_R_OK, len);
+	count(hook, WEFT_FAST, WEFT_R_OK, len);
 	return bpf_redirect_peer(in->ep->ifindex, 0);
+}
+
+/* The address makes it the far end's own, so that the frames of a flow are alike and accepted. */
+static __always_inline int to_aggregator(struct __sk_buff *skb, const struct ingress *in, u32 len)
+{
+	struct ethhdr *eth = skb_data(skb);
+
+	if ((void *)(eth + 1) > skb_data_end(skb))
+		return drop(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+	mac_copy(eth->h_dest, in->cfg->aggregate_mac);
+	mac_copy(eth->h_source, in->cfg->aggregate_mac);
+	count(WEFT_HOOK_UPLINK, WEFT_FAST, WEFT_R_OK, len);
+	return bpf_redirect(in->cfg->aggregate_ifindex, 0);
 }
 
 SEC("tc")
@@ -123,5 +142,31 @@ int weft_uplink(struct __sk_buff *skb)
 	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
 	if (in.detour != WEFT_R_OK || !in.ep)
 		return to_host(&in, len);
-	return to_pod(skb, &in, len);
+	if (in.aggregate)
+		return to_aggregator(skb, &in, len);
+	return to_pod(skb, &in, WEFT_HOOK_UPLINK, len);
+}
+
+/*
+ * The aggregator's far end: what arrives here passed all checks at the uplink and has been merged
+ * since. Its endpoint may have moved in between.
+ */
+SEC("tc")
+int weft_aggregate(struct __sk_buff *skb)
+{
+	struct ingress in = {.cfg = config_get()};
+	struct ethhdr *eth = skb_data(skb);
+	struct iphdr *ip = (void *)(eth + 1);
+	u32 len = skb->len;
+
+	if (!in.cfg)
+		return decline(WEFT_HOOK_AGGREGATE, WEFT_R_DISABLED, len);
+	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > skb_data_end(skb) ||
+	    !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
+		return drop(WEFT_HOOK_AGGREGATE, WEFT_R_BAD_IP4, len);
+	in.ep = endpoint_lookup(in.cfg, bpf_ntohl(ip->daddr));
+	if (in.ep && in.ep->flags & WEFT_ENDPOINT_DIRECT)
+		return to_pod(skb, &in, WEFT_HOOK_AGGREGATE, len);
+	count(WEFT_HOOK_AGGREGATE, WEFT_SLOW, WEFT_R_NO_ENDPOINT, len);
+	return bpf_redirect(in.cfg->tun_ifindex, BPF_F_INGRESS);
 }

@@ -7,6 +7,7 @@
 #include <limits.h>
 
 #include "agent.h"
+#include "aggregator.h"
 #include "ctl.h"
 #include "datapath.h"
 #include "endpoints.h"
@@ -34,6 +35,7 @@ struct agent {
 	uint32_t public_ip; /* host order: what peers send to */
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
+	struct aggregator aggregator; /* all zero: none */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
 	uint32_t mtu; /* of the overlay device, as last configured */
 

@@ -109,6 +109,8 @@ int apply_config(struct agent *a)
 	if (!a->datapath)
 		return 0;
 	memcpy(config.bridge_mac, a->bridge_mac, 6);
+	config.aggregate_ifindex = a->aggregator.tx_ifindex;
+	memcpy(config.aggregate_mac, a->aggregator.rx_mac, 6);
 	return datapath_set_config(a->datapath, &config);
 }
 

@@ -58,6 +58,8 @@ static const struct bpf_program *hook_program(const struct datapath *dp, enum we
 		return dp->skel->progs.weft_bridge;
 	case WEFT_HOOK_TUN:
 		return dp->skel->progs.weft_tun;
+	case WEFT_HOOK_AGGREGATE:
+		return dp->skel->progs.weft_aggregate;
 	default:
 		return dp->skel->progs.weft_uplink;
 	}
@@ -304,7 +306,7 @@ static bool parse_link_pin(const char *name, enum weft_hook *hook, uint32_t *ifi
 {
 	const char *dash = strrchr(name, '-');
 
-	for (int h = WEFT_HOOK_PORT; dash && h <= WEFT_HOOK_UPLINK; h++) {
+	for (int h = WEFT_HOOK_PORT; dash && h <= WEFT_HOOK_AGGREGATE; h++) {
 		if (strncmp(name, hook_name(h), dash - name) || hook_name(h)[dash - name])
 			continue;
 		*hook = h;
@@ -343,7 +345,7 @@ static void prune_filters(const struct datapath *keep)
 	struct if_nameindex *all = if_nameindex();
 
 	for (struct if_nameindex *i = all; i && i->if_index; i++)
-		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_UPLINK; h++)
+		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_AGGREGATE; h++)
 			if (attached_clsact(i->if_index, h) >= 0 &&
 			    !(keep && find_attachment(keep, h, i->if_index)))
 				detach_clsact(i->if_index, h);

@@ -25,16 +25,28 @@ struct endpoint {
 };
 
 struct endpoints_events {
-	/* A complete endpoint appeared or changed, or (ifindex 0) is no longer known. */
+	/*
+	 * A complete endpoint appeared or changed, or (ifindex 0, no name, MAC zero) is no longer
+	 * known. One whose port is merely renamed has not changed.
+	 */
 	void (*endpoint)(const struct endpoint *ep, void *arg);
-	/* A device became (or, up = false, ceased to be) a port of the bridge. */
+	/*
+	 * A device became (or, up = false, ceased to be) a port of the bridge; a port that is
+	 * renamed is reported again as up. Its endpoints go before it does.
+	 */
 	void (*port)(uint32_t ifindex, const char *ifname, bool up, void *arg);
-	/* The bridge appeared, changed its MAC, or went away (ifindex 0, mac zero). */
+	/*
+	 * The bridge appeared, changed its MAC, or went away (ifindex 0, mac zero); its ports go
+	 * before it does.
+	 */
 	void (*bridge)(uint32_t ifindex, const uint8_t mac[6], void *arg);
 	void *arg;
 };
 
-/* The bridge need not exist yet. Events for what exists are delivered from within this call. */
+/*
+ * The bridge need not exist yet. Events for what exists are delivered from within this call. The
+ * callbacks must not call back into the endpoints. -EINVAL: a subnet larger than a /16.
+ */
 int endpoints_open(struct loop *loop, const char *bridge, struct prefix4 subnet,
 		   const struct endpoints_events *events, struct endpoints **out);
 void endpoints_close(struct endpoints *eps);

@@ -452,7 +452,7 @@ int overlay_dev_delete(const char *name)
 	err = delete_link(link.ifindex);
 	if (err != -EOPNOTSUPP)
 		return err;
-	/* A kernel that does not delete TUN devices by netlink does when they are not persistent. */
+	/* Some kernels do not delete TUN devices by netlink, but all drop one not persistent. */
 	err = tun_attach(name, &fd);
 	if (err)
 		return err;

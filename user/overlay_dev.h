@@ -14,14 +14,18 @@ struct overlay_dev {
 	char ifname[IF_NAMESIZE];
 };
 
-/* Create or adopt the device and make it persistent. -EEXIST if name is no TUN device. */
+/*
+ * Create or adopt the device and make it persistent. -EEXIST if name is no TUN device, -EBUSY if
+ * another process holds it, -ENOENT if there is no /dev/net/tun.
+ */
 int overlay_dev_open(const char *name, struct overlay_dev *out);
 /* Releases the descriptor; the device, its address and its route stay. */
 void overlay_dev_close(struct overlay_dev *dev);
 /*
  * Bring address, MTU, link state and route to the wanted state, changing only what differs:
  * subnet base/32 as the only address inside the network, network route with scope global on the
- * device, preferred source the subnet base, link up.
+ * device, preferred source the subnet base, link up. Once made, the route is there at every moment.
+ * What an earlier call made for another network is removed.
  */
 int overlay_dev_configure(const struct overlay_dev *dev, struct prefix4 network,
 			  struct prefix4 subnet, uint32_t mtu);

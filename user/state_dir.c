@@ -9,6 +9,7 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 
+#include "aggregator.h"
 #include "datapath.h"
 #include "log.h"
 #include "overlay_dev.h"
@@ -139,14 +140,25 @@ static void remove_files(const char *dir)
 		log_warn("%s: %s", dir, strerror(errno));
 }
 
+static int teardown_devices(const char *tun)
+{
+	struct nl *nl = NULL;
+	int err = nl_open(0, &nl);
+
+	if (err == 0)
+		err = aggregator_delete(nl, tun);
+	nl_close(nl);
+	if (err == 0)
+		err = overlay_dev_delete(tun);
+	return err ? log_err(err, "%s", tun) : 0;
+}
+
 int state_dir_teardown(const struct options *options)
 {
 	json_t *made = recall(options->state_dir);
 	int err = teardown_pins(options, made);
-	int dev = overlay_dev_delete(recalled(made, "tun", options->tun));
+	int dev = teardown_devices(recalled(made, "tun", options->tun));
 
-	if (dev)
-		log_err(dev, "%s", recalled(made, "tun", options->tun));
 	if (made)
 		unlink(recalled(made, "subnet_file", options->subnet_file));
 	json_decref(made);

@@ -16,6 +16,8 @@ typedef __u32 u32;
 typedef __u64 u64;
 typedef _Bool bool;
 
+enum { false = 0, true = 1 };
+
 #define NULL ((void *)0)
 
 struct bpf_flow_keys;

@@ -9,12 +9,16 @@
 #ifndef WEFT_REASON_H
 #define WEFT_REASON_H
 
-/* Where a packet is counted. The last two belong to the agent's TUN/UDP loop. */
+/*
+ * Where a packet is counted. aggregate: the device behind which the uplink's single TCP segments
+ * are merged again; tunfd and socket belong to the agent's TUN/UDP loop.
+ */
 #define WEFT_HOOKS(X) \
 	X(PORT, "port") \
 	X(BRIDGE, "bridge") \
 	X(TUN, "tun") \
 	X(UPLINK, "uplink") \
+	X(AGGREGATE, "aggregate") \
 	X(TUNFD, "tunfd") \
 	X(SOCKET, "socket")
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * A real node: the test's own network namespace with a bridge cni0 (10.1.0.1/24), and pods, each in
- * a namespace that a child process holds and that has no name, so nothing is left behind. Pod N has
- * the host end podN, the address 10.1.0.N and the MAC 02:00:00:00:00:N unless a test says otherwise.
+ * a namespace that a child process holds and that has no name, so nothing is left behind. Pod N
+ * has the host end podN, the address 10.1.0.N and the MAC 02:00:00:00:00:N unless a test says
+ * otherwise.
  *
  * Every event becomes a line of text; a test states the lines it wants, all of them.
  */
@@ -21,7 +22,6 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 
 #include <cmocka.h>
 
@@ -46,16 +46,7 @@ struct rig {
 	size_t len;
 	size_t n_lines;
 	size_t want_lines;
-	uint64_t deadline_ms;
 };
-
-static inline uint64_t rig_now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 __attribute__((format(printf, 1, 2))) static inline void run(const char *fmt, ...)
 {
@@ -149,15 +140,21 @@ static inline void rig_on_bridge(uint32_t ifindex, const uint8_t m[6], void *arg
 		rig_note(arg, "-bridge\n");
 }
 
-static inline void rig_run(struct rig *r, size_t want_lines, uint64_t ms)
+static inline void rig_run_for(struct rig *r, uint64_t ms)
 {
-	if (want_lines && r->n_lines >= want_lines)
-		return;
-	r->want_lines = want_lines;
 	loop_timer_arm(r->timer, ms, 0);
 	assert_int_equal(loop_run(r->loop), 0);
 	loop_timer_arm(r->timer, UINT64_MAX, 0);
+}
+
+/* Until there are so many lines of events, and then a while longer for any that must not come. */
+static inline void rig_run_until(struct rig *r, size_t lines)
+{
+	r->want_lines = lines;
+	if (r->n_lines < lines)
+		rig_run_for(r, DEADLINE_MS);
 	r->want_lines = 0;
+	rig_run_for(r, QUIET_MS);
 }
 
 static inline int rig_compare(const void *a, const void *b)
@@ -201,8 +198,7 @@ static inline size_t count_lines(const char *text)
 /* These events, in this order, and no others. */
 static inline void expect(struct rig *r, const char *lines)
 {
-	rig_run(r, count_lines(lines), DEADLINE_MS);
-	rig_run(r, 0, QUIET_MS);
+	rig_run_until(r, count_lines(lines));
 	assert_string_equal(r->events, lines);
 	rig_clear(r);
 }
@@ -212,8 +208,7 @@ static inline void expect_set(struct rig *r, const char *lines)
 {
 	char want[4096], got[4096];
 
-	rig_run(r, count_lines(lines), DEADLINE_MS);
-	rig_run(r, 0, QUIET_MS);
+	rig_run_until(r, count_lines(lines));
 	rig_sort_lines(lines, want, sizeof(want));
 	rig_sort_lines(r->events, got, sizeof(got));
 	assert_string_equal(got, want);

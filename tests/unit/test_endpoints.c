@@ -154,10 +154,9 @@ static void test_address_taken_over_by_another_pod(void **state)
 	expect(r, PORT(3) POD(3, 3, 03));
 	in_pod(r, 2, "ip addr flush dev eth0");
 	in_pod(r, 3, "ip addr add 10.1.0.2/24 dev eth0");
-	in_pod(r, 3, "arping -q -c 1 -A -I eth0 -s 10.1.0.2 10.1.0.1");
-	run("ip neigh replace 10.1.0.2 dev cni0 nud delay; ping -q -c 1 -W 5 10.1.0.2 >/dev/null "
-	    "|| true");
-	expect(r, POD(2, 3, 03));
+	/* The old owner is asked first, then everybody. */
+	endpoints_hint(r->endpoints, IP(10, 1, 0, 2), if_nametoindex("pod3"));
+	expect(r, GONE(2) POD(2, 3, 03));
 }
 
 static void test_two_addresses_of_one_pod(void **state)
@@ -233,7 +232,7 @@ static void test_forgotten_neighbour_keeps_the_endpoint(void **state)
 	run("ip neigh flush dev cni0");
 	expect(r, "");
 	assert_true(output_has("ip neigh show dev cni0", "02:00:00:00:00:02"));
-	/* Taking the bridge down flushes silently, without failing the entry first. */
+	/* This one deletes without failing the entry first. */
 	run("ip link set cni0 arp off && ip link set cni0 arp on");
 	expect(r, "");
 }
@@ -291,7 +290,7 @@ static void test_forged_hints_are_bounded(void **state)
 		for (uint32_t host = 0; host < 300; host++)
 			endpoints_hint(r->endpoints, IP(10, 1, 0, 0) + host, 7);
 	}
-	rig_run(r, 0, 500);
+	rig_run_for(r, 500);
 	/* Ten at once, ten each tenth of a second, and some slack. */
 	assert_in_range(output_lines("ip neigh show dev cni0"), 30, 90);
 	assert_false(output_has("ip neigh show", "10.1.1."));
@@ -309,6 +308,7 @@ static void test_own_addresses_are_no_endpoints(void **state)
 	endpoints_hint(r->endpoints, IP(10, 1, 0, 1), if_nametoindex("pod2"));
 	run("ip neigh replace 10.1.0.1 lladdr 02:00:00:00:00:02 dev cni0");
 	expect(r, "");
+	in_pod(r, 2, "ip addr del 10.1.0.1/24 dev eth0");
 	run("ip addr add 10.1.0.2/32 dev lo");
 	expect(r, GONE(2));
 	run("ip addr del 10.1.0.2/32 dev lo");
@@ -332,7 +332,8 @@ static void test_vlan_filtering(void **state)
 	struct rig *r = *state;
 
 	bridge_up();
-	run("ip link set cni0 type bridge vlan_filtering 1");
+	if (system("ip link set cni0 type bridge vlan_filtering 1 2>/dev/null"))
+		skip(); /* a kernel without CONFIG_BRIDGE_VLAN_FILTERING */
 	rig_open(r);
 	pod_start(r, 2);
 	expect(r, BRIDGE PORT(2) POD(2, 2, 02));
@@ -359,7 +360,7 @@ static void test_lost_events(void **state)
 	expect_set(r, PORT(3) PORT(4) POD(2, 3, 02) POD(4, 4, 04));
 }
 
-static void ignore(const struct endpoint *ep, void *arg)
+static void list(const struct endpoint *ep, void *arg)
 {
 	char **at = arg;
 
@@ -374,7 +375,7 @@ static void test_each_is_ascending(void **state)
 	pod_start(r, 9);
 	pod_start(r, 4);
 	expect_set(r, PORT(9) POD(9, 9, 09) PORT(4) POD(4, 4, 04));
-	endpoints_each(r->endpoints, ignore, &at);
+	endpoints_each(r->endpoints, list, &at);
 	assert_string_equal(text, "2:pod2 4:pod4 9:pod9 ");
 }
 
@@ -386,13 +387,12 @@ static void test_churn_leaves_nothing(void **state)
 
 	for (int n = 10; n < 60; n++)
 		pod_start(r, n);
-	rig_run(r, 100, DEADLINE_MS);
+	rig_run_until(r, 100);
 	for (int n = 10; n < 60; n++)
 		end_namespace(r, n);
-	rig_run(r, 200, DEADLINE_MS);
-	rig_run(r, 0, QUIET_MS);
+	rig_run_until(r, 200);
 	assert_int_equal(r->n_lines, 200);
-	endpoints_each(r->endpoints, ignore, &at);
+	endpoints_each(r->endpoints, list, &at);
 	assert_string_equal(text, "2:pod2 ");
 	assert_int_equal(count_fds(), fds);
 	/* Every one of them came and went once. */
@@ -418,7 +418,7 @@ static void test_close_releases_everything(void **state)
 	r->endpoints = NULL;
 	/* The two sockets; the three timers are the loop's. */
 	assert_int_equal(count_fds(), fds - 2);
-	rig_run(r, 0, QUIET_MS);
+	rig_run_for(r, QUIET_MS);
 }
 
 static void test_refuses_what_it_cannot_hold(void **state)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* The overlay device on the real kernel, each test in a network namespace of its own. Needs root. */
+/* The overlay device on the real kernel, each test in its own network namespace. Needs root. */
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>

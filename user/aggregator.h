@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The veth pair behind which single TCP segments are merged (why and how: bpf/aggregate.h). Named
+ * after the overlay device: flannel0-tx, where the uplink program sends, and flannel0-rx with GRO.
+ */
+#ifndef WEFT_USER_AGGREGATOR_H
+#define WEFT_USER_AGGREGATOR_H
+
+#include <stdint.h>
+
+#include "netlink.h"
+
+struct aggregator {
+	uint32_t tx_ifindex;
+	uint32_t rx_ifindex;
+	uint8_t rx_mac[6];
+};
+
+/* Create or adopt the pair; -ENAMETOOLONG when no name can be derived from tun. */
+int aggregator_open(struct nl *nl, const char *tun, struct aggregator *out);
+/* 0 when there is none. */
+int aggregator_delete(struct nl *nl, const char *tun);
+
+#endif
