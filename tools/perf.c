@@ -1,4 +1,4 @@
-// SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * perf: a traffic generator whose own cost is as small and as even as it can be, because its
  * figures are read as ratios. Blocking system calls only, one per packet or transaction, and the

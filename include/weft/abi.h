@@ -132,7 +132,7 @@ struct weft_config {
 	__u8 bridge_mac[6]; /* destination MAC of routed pod traffic; zero = no bridge yet */
 	__u16 pad1;
 	__u32 aggregate_ifindex; /* device that merges TCP segments, 0 = none */
-	__u8 aggregate_mac[6];	/* of that device's far end */
+	__u8 aggregate_mac[6]; /* of that device's far end */
 	__u16 pad2;
 };
 static_assert(sizeof(struct weft_config) == 64, "map value is ABI");
@@ -150,13 +150,13 @@ static_assert(sizeof(struct weft_state) == 192, "map value is ABI");
  * flows that share an entry share its choice of path, which costs speed only. Times in jiffies.
  */
 #define WEFT_BULK_FLOWS 1024
-#define WEFT_BULK_LEN 1000	/* bytes: an outer frame that is worth merging */
-#define WEFT_BULK_HOLD 2	/* a flow stays with the aggregator so long after such a frame */
-#define WEFT_BULK_GSO_HOLD 256	/* and away from it so long after an aggregate */
+#define WEFT_BULK_LEN 1000 /* bytes: an outer frame that is worth merging */
+#define WEFT_BULK_HOLD 2 /* a flow stays with the aggregator so long after such a frame */
+#define WEFT_BULK_GSO_HOLD 256 /* and away from it so long after an aggregate */
 
 struct weft_bulk {
-	__u32 last_full;	/* when a single full frame was seen */
-	__u32 last_gso;		/* when an aggregate was seen */
+	__u32 last_full; /* when a single full frame was seen */
+	__u32 last_gso; /* when an aggregate was seen */
 };
 static_assert(sizeof(struct weft_bulk) == 8, "map value is ABI");
 
