@@ -17,6 +17,9 @@
 #include "util.h"
 #include "weft.skel.h"
 
+/* Enough for a new pod or a moved peer to be noticed at once, seen by a person. */
+#define HINT_REST_MS 50
+
 struct attachment {
 	enum weft_hook hook;
 	uint32_t ifindex;
@@ -32,6 +35,8 @@ struct datapath {
 	struct attachment *attachments;
 	size_t n_attachments;
 	struct ring_buffer *hints;
+	struct loop *loop;
+	struct loop_timer *hint_timer;
 	void (*hint_fn)(const struct weft_hint *hint, void *arg);
 	void *hint_arg;
 };
@@ -211,6 +216,9 @@ void datapath_close(struct datapath *dp)
 {
 	if (!dp)
 		return;
+	loop_timer_disarm(dp->hint_timer);
+	if (dp->hints)
+		loop_remove(dp->loop, ring_buffer__epoll_fd(dp->hints));
 	ring_buffer__free(dp->hints);
 	maps_close(dp->maps);
 	weft_bpf__destroy(dp->skel);
@@ -465,6 +473,8 @@ int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_CO
 	return maps_counters(dp->maps, out);
 }
 
+static void consume_hints(void *arg);
+
 static int take_hint(void *arg, void *data, size_t len)
 {
 	struct datapath *dp = arg;
@@ -474,16 +484,35 @@ static int take_hint(void *arg, void *data, size_t len)
 	return 0;
 }
 
+/*
+ * A pod can provoke a hint with every packet. After a look the ring rests, and what does not fit
+ * meanwhile is lost, so that a flood costs the agent HINT_REST_MS apart at most.
+ */
+static void watch_hints(void *arg)
+{
+	struct datapath *dp = arg;
+
+	if (loop_add(dp->loop, ring_buffer__epoll_fd(dp->hints), consume_hints, dp))
+		loop_timer_arm(dp->hint_timer, HINT_REST_MS, 0);
+}
+
 static void consume_hints(void *arg)
 {
 	struct datapath *dp = arg;
 
 	ring_buffer__consume(dp->hints);
+	loop_remove(dp->loop, ring_buffer__epoll_fd(dp->hints));
+	loop_timer_arm(dp->hint_timer, HINT_REST_MS, 0);
 }
 
 int datapath_on_hint(struct datapath *dp, struct loop *loop,
 		     void (*fn)(const struct weft_hint *hint, void *arg), void *arg)
 {
+	int err = loop_timer_new(loop, watch_hints, dp, &dp->hint_timer);
+
+	if (err)
+		return err;
+	dp->loop = loop;
 	dp->hint_fn = fn;
 	dp->hint_arg = arg;
 	dp->hints = ring_buffer__new(bpf_map__fd(dp->skel->maps.hints), take_hint, dp, NULL);

@@ -146,6 +146,14 @@ void loop_timer_arm(struct loop_timer *timer, uint64_t delay_ms, uint64_t period
 	timerfd_settime(timer->fd, 0, &spec, NULL);
 }
 
+void loop_timer_disarm(struct loop_timer *timer)
+{
+	const struct itimerspec never = {};
+
+	if (timer)
+		timerfd_settime(timer->fd, 0, &never, NULL);
+}
+
 static void dispatch(struct source *source)
 {
 	if (!source->removed)

@@ -20,6 +20,8 @@ struct loop_timer;
 int loop_timer_new(struct loop *loop, loop_fn fn, void *arg, struct loop_timer **out);
 /* Fire once after delay_ms, then every period_ms (0 = once). Re-arming replaces. */
 void loop_timer_arm(struct loop_timer *timer, uint64_t delay_ms, uint64_t period_ms);
+/* It will not fire again until armed, not even for a time that has passed. NULL is ignored. */
+void loop_timer_disarm(struct loop_timer *timer);
 
 /* Runs until loop_stop(). */
 int loop_run(struct loop *loop);

@@ -247,8 +247,7 @@ void neighbours_free(struct neighbours *t)
 	if (!t)
 		return;
 	/* The timer lives as long as the loop. */
-	if (t->tick)
-		loop_timer_arm(t->tick, TIMER_NEVER_MS, 0);
+	loop_timer_disarm(t->tick);
 	for (i = 0; i < t->n_buckets; i++) {
 		while ((n = t->buckets[i])) {
 			t->buckets[i] = n->next;

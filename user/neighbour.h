@@ -13,9 +13,6 @@
 #include "netlink.h"
 #include "rtnl.h"
 
-/* Beyond any uptime: how a timer, which cannot be freed before its loop, is put to rest. */
-#define TIMER_NEVER_MS UINT64_MAX
-
 struct peer;
 struct neighbours;
 

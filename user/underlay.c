@@ -482,10 +482,8 @@ void underlay_close(struct underlay *u)
 	if (!u)
 		return;
 	/* Timers live as long as the loop, and must not fire on what is freed here. */
-	if (u->lookup_timer)
-		loop_timer_arm(u->lookup_timer, TIMER_NEVER_MS, 0);
-	if (u->refresh_timer)
-		loop_timer_arm(u->refresh_timer, TIMER_NEVER_MS, 0);
+	loop_timer_disarm(u->lookup_timer);
+	loop_timer_disarm(u->refresh_timer);
 	if (u->events)
 		loop_remove(u->loop, nl_fd(u->events));
 	neighbours_free(u->neighbours);
