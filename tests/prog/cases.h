@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* The groups of program tests; each reports through report(). */
+#ifndef WEFT_TESTS_CASES_H
+#define WEFT_TESTS_CASES_H
+
+#include "rig.h"
+
+void test_egress(void);
+void test_uplink(void);
+void test_sweeps(void);
+
+/* A valid frame as the pod at the port under test sends it. */
+void frame_from_pod(struct frame *out, const struct ip_fields *ip);
+/* A valid frame as a peer sends it. */
+void frame_from_peer(struct frame *out, const struct outer_fields *outer,
+		     const struct ip_fields *ip);
+/* "src=10.244.1.2 ttl=1 ..." of the fields that are not the usual; returns buf. */
+const char *ip_fields_text(const struct ip_fields *ip, char *buf, size_t len);
+
+/* Verdict, counter and frame of a result against what was expected; want is the whole frame. */
+bool result_is(const struct result *got, int act, enum weft_hook hook, enum weft_verdict verdict,
+	       enum weft_reason reason, size_t bytes, const struct frame *want);
+
+#endif

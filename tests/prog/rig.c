@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "rig.h"
+
+#include <arpa/inet.h>
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "weft.skel.h"
+
+const uint8_t bridge_mac[6] = {0x02, 0, 0, 0, 0, 0x01};
+const uint8_t pod_mac[6] = {0x02, 0, 0, 0, 0, 0x02};
+/* The loopback device stands for the uplink: its address makes a frame "for this host". */
+const uint8_t uplink_mac[6] = {0};
+const uint8_t peer_mac[6] = {0x02, 0, 0, 0, 0, 0x22};
+
+int n_passed, n_failed;
+
+static struct weft_bpf *skel;
+static struct ring_buffer *ring;
+static struct weft_hint last_hint;
+static bool have_hint;
+static struct weft_counter before[WEFT_COUNTER_MAX];
+
+static int quiet(enum libbpf_print_level level, const char *fmt, va_list args)
+{
+	return level == LIBBPF_WARN ? vfprintf(stderr, fmt, args) : 0;
+}
+
+static void must(int err, const char *what)
+{
+	if (err) {
+		fprintf(stderr, "%s: %s\n", what, strerror(errno));
+		exit(1);
+	}
+}
+
+static int take_hint(void *arg, void *data, size_t len)
+{
+	(void)arg;
+	if (len >= sizeof(last_hint)) {
+		memcpy(&last_hint, data, sizeof(last_hint));
+		have_hint = true;
+	}
+	return 0;
+}
+
+int rig_open(void)
+{
+	libbpf_set_print(quiet);
+	skel = weft_bpf__open_and_load();
+	if (!skel)
+		return -errno;
+	ring = ring_buffer__new(bpf_map__fd(skel->maps.hints), take_hint, NULL, NULL);
+	return ring ? 0 : -errno;
+}
+
+void rig_close(void)
+{
+	ring_buffer__free(ring);
+	weft_bpf__destroy(skel);
+}
+
+static void set(struct bpf_map *map, const void *key, const void *value)
+{
+	must(bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY), bpf_map__name(map));
+}
+
+static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, bool resolved)
+{
+	struct weft_peer peer = {
+		.eth_proto = htons(0x0800),
+		.ver_ihl = 0x45,
+		.frag_off = htons(0x4000),
+		.ttl = 64,
+		.protocol = 17,
+		.saddr = htonl(NODE),
+		.daddr = htonl(addr),
+		.sport = htons(8285),
+		.dport = htons(8285),
+		.flags = resolved ? WEFT_PEER_RESOLVED : 0,
+		.ifindex = 1,
+		.mtu = mtu,
+	};
+	__be32 member = htonl(addr);
+	uint32_t one = 1;
+
+	memcpy(peer.eth_dst, peer_mac, 6);
+	memcpy(peer.eth_src, uplink_mac, 6);
+	for (int i = 0; i < 20; i += 2) {
+		uint16_t word;
+
+		memcpy(&word, &peer.ver_ihl + i, 2);
+		peer.ip_csum += word;
+	}
+	set(skel->maps.peers, &slot, &peer);
+	set(skel->maps.members, &member, &one);
+}
+
+static void set_route(uint32_t cell, uint32_t value)
+{
+	set(skel->maps.routes, &cell, &value);
+}
+
+static void set_endpoint(uint32_t index, uint32_t ifindex, uint16_t flags)
+{
+	struct weft_endpoint ep = {.ifindex = ifindex, .flags = flags};
+
+	memcpy(ep.mac, pod_mac, 6);
+	set(skel->maps.endpoints, &index, &ep);
+}
+
+static void set_cluster(void)
+{
+	struct weft_prefix half = {.prefixlen = 25, .addr = htonl(IP(10, 244, 5, 0))};
+	uint32_t slot = 4;
+
+	for (uint32_t i = 1; i <= 6; i++)
+		set_peer(i, IP(192, 0, 2, 1) + i, i == 3 ? 1400 : 1500, i != 2);
+	set_route(1, WEFT_ROUTE_LOCAL);
+	set_route(2, 1);
+	set_route(3, 2);
+	set_route(4, 3);
+	set_route(5, WEFT_ROUTE_LPM);
+	set(skel->maps.prefixes, &half, &slot);
+	set_route(6, 5);
+	set_route(7, 5);
+	set_route(255, 6);
+	set_endpoint(2, 1, WEFT_ENDPOINT_DIRECT);
+	set_endpoint(3, 77, WEFT_ENDPOINT_DIRECT);
+	set_endpoint(5, 1, 0);
+}
+
+void rig_configure(uint32_t flags)
+{
+	struct weft_state st = {.active = 0};
+	uint32_t zero = 0;
+
+	st.half[0] = (struct weft_config){
+		.abi = WEFT_ABI_VERSION,
+		.flags = flags,
+		.network = IP(10, 244, 0, 0),
+		.network_mask = 0xffff0000,
+		.subnet = IP(10, 244, 1, 0),
+		.subnet_mask = 0xffffff00,
+		.cell_shift = 8,
+		.public_ip = htonl(NODE),
+		.port = htons(8285),
+		.tun_ifindex = 1,
+		.uplink_ifindex = 1,
+	};
+	memcpy(st.half[0].bridge_mac, bridge_mac, 6);
+	set_cluster();
+	set(skel->maps.state, &zero, &st);
+}
+
+void rig_flip_state(void)
+{
+	struct weft_state st;
+	uint32_t zero = 0;
+
+	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
+	st.half[!st.active] = st.half[st.active];
+	memset(&st.half[st.active], 0, sizeof(st.half[0]));
+	st.active = !st.active;
+	set(skel->maps.state, &zero, &st);
+}
+
+static void read_counters(struct weft_counter out[WEFT_COUNTER_MAX])
+{
+	int n = libbpf_num_possible_cpus();
+	struct weft_counter *cpu = calloc(n, sizeof(*cpu));
+
+	memset(out, 0, WEFT_COUNTER_MAX * sizeof(*out));
+	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
+		must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.counters), &key, cpu), "counters");
+		for (int i = 0; i < n; i++) {
+			out[key].packets += cpu[i].packets;
+			out[key].bytes += cpu[i].bytes;
+		}
+	}
+	free(cpu);
+}
+
+static void diff_counters(struct result *out)
+{
+	struct weft_counter after[WEFT_COUNTER_MAX];
+
+	read_counters(after);
+	out->counters = 0;
+	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
+		if (after[key].packets == before[key].packets)
+			continue;
+		out->counters++;
+		out->counter = key;
+		out->by.packets = after[key].packets - before[key].packets;
+		out->by.bytes = after[key].bytes - before[key].bytes;
+	}
+	memcpy(before, after, sizeof(before));
+}
+
+static int program_fd(enum rig_program program)
+{
+	struct bpf_program *const programs[] = {
+		[RIG_PORT] = skel->progs.weft_port,
+		[RIG_BRIDGE] = skel->progs.weft_bridge,
+		[RIG_UPLINK] = skel->progs.weft_uplink,
+		[RIG_AGGREGATE] = skel->progs.weft_aggregate,
+	};
+
+	return bpf_program__fd(programs[program]);
+}
+
+void rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
+	     struct result *out)
+{
+	struct __sk_buff ctx = {.gso_size = gso_size};
+	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->data, .data_size_in = in->len,
+			    .data_out = out->out.data, .data_size_out = sizeof(out->out.data),
+			    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+
+	memset(out->out.data, 0xee, sizeof(out->out.data));
+	must(bpf_prog_test_run_opts(program_fd(program), &opts), "test run");
+	out->act = (int)opts.retval;
+	out->out.len = opts.data_size_out;
+	diff_counters(out);
+}
+
+bool rig_hint(struct weft_hint *out)
+{
+	have_hint = false;
+	ring_buffer__consume(ring);
+	*out = last_hint;
+	return have_hint;
+}
+
+static void dump(const char *what, const struct frame *frame)
+{
+	if (!frame)
+		return;
+	printf("# %s, %zu bytes:", what, frame->len);
+	for (size_t i = 0; i < frame->len && i < 96; i++)
+		printf("%s%02x", i % 16 ? " " : "\n#   ", frame->data[i]);
+	printf("\n");
+}
+
+void report(bool ok, const char *name, const struct frame *want, const struct frame *got)
+{
+	printf("%sok %d - %s\n", ok ? "" : "not ", n_passed + n_failed + 1, name);
+	if (ok) {
+		n_passed++;
+		return;
+	}
+	n_failed++;
+	dump("want", want);
+	dump("got", got);
+}

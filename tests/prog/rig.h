@@ -1,0 +1,58 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The shipped programs under BPF_PROG_TEST_RUN with a small cluster in their maps:
+ *   this node     10.244.1.0/24 at 192.0.2.1; pods .2 (the port of the test), .3 (another port),
+ *                 .5 (a port that redirect-peer cannot reach); .4 is not known
+ *   10.244.2.0/24 at 192.0.2.2   resolved, MTU 1500
+ *   10.244.3.0/24 at 192.0.2.3   not resolved
+ *   10.244.4.0/24 at 192.0.2.4   resolved, MTU 1400
+ *   10.244.5.0/25 at 192.0.2.5   a prefix longer than a cell; the other half is free
+ *   10.244.6.0/23 at 192.0.2.6   a prefix of two cells
+ *   10.244.255.0/24 at 192.0.2.7 the last cell
+ */
+#ifndef WEFT_TESTS_RIG_H
+#define WEFT_TESTS_RIG_H
+
+#include "packet.h"
+#include "weft/abi.h"
+
+#define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+#define POD IP(10, 244, 1, 2)
+#define REMOTE IP(10, 244, 2, 2)
+#define NODE IP(192, 0, 2, 1)
+#define PEER IP(192, 0, 2, 2)
+
+extern const uint8_t bridge_mac[6], pod_mac[6], uplink_mac[6], peer_mac[6];
+
+enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE };
+
+/* What a program did with a frame. */
+struct result {
+	int act; /* -1 next, 2 shot, 7 redirect */
+	struct frame out;
+	int counters; /* how many counters moved */
+	uint32_t counter; /* the one that moved, WEFT_COUNTER() */
+	struct weft_counter by; /* by how much */
+};
+
+#define ACT_NEXT (-1)
+#define ACT_SHOT 2
+#define ACT_REDIRECT 7
+
+int rig_open(void);
+void rig_close(void);
+/* The cluster above, flags as given (WEFT_CONFIG_*). */
+void rig_configure(uint32_t flags);
+/* Let the maps' other half of the state be the valid one. */
+void rig_flip_state(void);
+/* gso_size 0: a plain packet. */
+void rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
+	     struct result *out);
+/* The next hint in the ring. False when there is none. */
+bool rig_hint(struct weft_hint *out);
+
+/* One TAP line; false is a failure with both frames shown when given. */
+void report(bool ok, const char *name, const struct frame *want, const struct frame *got);
+extern int n_passed, n_failed;
+
+#endif
