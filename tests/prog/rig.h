@@ -45,8 +45,11 @@ void rig_close(void);
 void rig_configure(uint32_t flags);
 /* Let the maps' other half of the state be the valid one. */
 void rig_flip_state(void);
-/* gso_size 0: a plain packet. */
-void rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
+/* The shortest IPv4 frame that BPF_PROG_TEST_RUN takes (net/bpf/test_run.c). */
+#define RIG_MIN_LEN 34
+
+/* gso_size 0: a plain packet. False when the frame is too short for the kernel's test run. */
+bool rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
 	     struct result *out);
 /* The next hint in the ring. False when there is none. */
 bool rig_hint(struct weft_hint *out);

@@ -207,6 +207,21 @@ static void test_frames(void)
 	run_frame("uplink frame with trailing bytes -> slow bad_ip4", &in, 0, LEFT, WEFT_R_BAD_IP4);
 }
 
+static void test_short(void)
+{
+	const struct outer_fields outer = {0}, ten = {.len_delta = -34, .udp_delta = -34};
+	const struct ip_fields plain = {0};
+	struct frame in;
+
+	frame_from_peer(&in, &outer, &plain);
+	in.len = 41;
+	run_frame("uplink frame without a whole UDP header -> slow short", &in, 0, LEFT,
+		  WEFT_R_SHORT);
+	frame_from_peer(&in, &ten, &plain);
+	in.len = 52;
+	run_frame("uplink payload of ten bytes -> slow short", &in, 0, LEFT, WEFT_R_SHORT);
+}
+
 static void test_gso(void)
 {
 	const struct ip_fields tcp = {.proto = 6, .payload = 2900};
@@ -278,6 +293,7 @@ void test_uplink(void)
 	for (size_t i = 0; i < ARRAY_SIZE(cases); i++)
 		run_case(&cases[i]);
 	test_frames();
+	test_short();
 	test_gso();
 	test_mac_hint();
 	test_aggregate();
