@@ -183,6 +183,7 @@ void apply_table(void *arg)
 	table->subnet = a->own.subnet;
 	table->port = a->conf.port;
 	table->peer_check = a->opt->peer_check;
+	table->mtu = a->mtu;
 	table->n_members = collect_ips(a, table->members, false);
 	for (size_t i = 0; i < a->conf.n_leases; i++) {
 		const struct lease *lease = &a->conf.leases[i];

@@ -21,6 +21,7 @@
 #include <time.h>
 
 #include "forward.h"
+#include "offload.h"
 #include "util.h"
 
 /* Packets of one side before the other side and control get their turn. */
@@ -58,6 +59,7 @@ struct forward {
 	uint64_t icmp_credit_ns;
 	uint64_t icmp_stamp_ns;
 	uint8_t packet[IP4_MAX_LEN + 1];
+	uint8_t segment[IP4_MAX_LEN + 1];
 };
 
 static void counter_add(_Atomic uint64_t *counter, uint64_t n)
@@ -252,6 +254,30 @@ static enum weft_reason tun_packet(struct forward *fwd, size_t len)
 	return reason;
 }
 
+static enum weft_reason tun_write(const struct forward *fwd, const uint8_t *packet, size_t len)
+{
+	return write(fwd->tun_fd, packet, len) < 0 ? WEFT_R_SEND : WEFT_R_OK;
+}
+
+/* What a peer's kernel left to a device is done here, or the pod would refuse the packet. */
+static enum weft_reason deliver(struct forward *fwd, const struct ip4_info *info)
+{
+	struct offload_segments segments;
+	enum weft_reason reason = WEFT_R_OK;
+	size_t len;
+
+	if (!offload_checksum_pending(fwd->packet, info))
+		return tun_write(fwd, fwd->packet, info->len);
+	if (!fwd->table->mtu || info->len <= fwd->table->mtu ||
+	    !offload_segments_start(&segments, fwd->packet, info, fwd->table->mtu)) {
+		offload_checksum_complete(fwd->packet, info);
+		return tun_write(fwd, fwd->packet, info->len);
+	}
+	while (reason == WEFT_R_OK && (len = offload_segments_next(&segments, fwd->segment)) > 0)
+		reason = tun_write(fwd, fwd->segment, len);
+	return reason;
+}
+
 static enum weft_reason socket_packet(struct forward *fwd, size_t len, in_addr_t from)
 {
 	enum weft_reason reason;
@@ -265,7 +291,7 @@ static enum weft_reason socket_packet(struct forward *fwd, size_t len, in_addr_t
 	reason = forward_check_in(fwd->table, ntohl(from), fwd->packet, len, &info);
 	if (reason != WEFT_R_OK)
 		return reason;
-	return write(fwd->tun_fd, fwd->packet, len) < 0 ? WEFT_R_SEND : WEFT_R_OK;
+	return deliver(fwd, &info);
 }
 
 /* False when the side is broken rather than empty. */

@@ -27,6 +27,7 @@ struct forward_table {
 	struct prefix4 subnet; /* own */
 	uint16_t port; /* host byte order */
 	bool peer_check;
+	uint32_t mtu; /* of the overlay device; 0: deliver whatever size comes */
 	uint32_t *members; /* sorted public IPs of all leases, host byte order */
 	size_t n_members;
 	size_t n_routes; /* peers only, own subnet excluded */
