@@ -11,6 +11,7 @@
 
 #include "log.h"
 #include "netlink.h"
+#include "reason.h"
 #include "util.h"
 
 /* linux/bpf.h of 6.6 and later; Debian 12's header is older. */
@@ -168,15 +169,17 @@ int detach_clsact(uint32_t ifindex, enum weft_hook hook)
 	return 0;
 }
 
-/* A filter with our number but another program is not ours. */
-static bool is_weft_program(__u32 prog_id)
+/* A filter with our number but another program is not ours, or not this hook's. */
+static bool is_program_of(enum weft_hook hook, __u32 prog_id)
 {
 	struct bpf_prog_info info = {};
 	__u32 len = sizeof(info);
+	char name[BPF_OBJ_NAME_LEN];
 	_close_ int fd = bpf_prog_get_fd_by_id(prog_id);
 
+	snprintf(name, sizeof(name), "weft_%s", hook_name(hook));
 	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 &&
-	       strncmp(info.name, "weft_", 5) == 0;
+	       strcmp(info.name, name) == 0;
 }
 
 int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook)
@@ -188,5 +191,5 @@ int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook)
 
 	if (err)
 		return err;
-	return is_weft_program(opts.prog_id) ? (int64_t)opts.prog_id : -ENOENT;
+	return is_program_of(hook, opts.prog_id) ? (int64_t)opts.prog_id : -ENOENT;
 }

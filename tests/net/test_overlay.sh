@@ -58,19 +58,28 @@ connectivity() {
 	tap "$1 TCP pod to remote host, 8 MB" transfer 1p1 2 10.244.2.1 8
 }
 
+hops_are() {
+	local hops
+	hops=$(on_pod 1 1 traceroute -n -q 1 -w 2 -m 5 10.244.2.2 | awk 'NR > 1 { print $2 }' | xargs)
+	echo "$hops"
+	[ "$hops" = "$1" ]
+}
+
+# answered PATTERN PING-FLAGS…: what ping hears of a packet that does not arrive
+answered() {
+	local pattern=$1
+	shift
+	on_pod 1 1 ping -c 1 -W 2 "$@" | tee /dev/stderr | grep -q "$pattern"
+}
+
 odd_packets() {
-	tap "$1 TTL 1 is answered by node 1" sh -c "$(declare -f in_ns); LAB=$LAB
-		in_ns $LAB-n1p1 ping -c 1 -t 1 -W 2 10.244.2.2 | grep -q 'From 10.244.1.1 .*Time to live'"
-	tap "$1 TTL 2 is answered by node 2" sh -c "$(declare -f in_ns); LAB=$LAB
-		in_ns $LAB-n1p1 ping -c 1 -t 2 -W 2 10.244.2.2 | grep -q 'From 10.244.2.0 .*Time to live'"
-	tap "$1 no lease is answered with unreachable" sh -c "$(declare -f in_ns); LAB=$LAB
-		in_ns $LAB-n1p1 ping -c 1 -W 2 10.244.9.9 | grep -q 'Net Unreachable'"
+	tap "$1 TTL 1 is answered by node 1" answered 'From 10.244.1.1 .*Time to live' -t 1 10.244.2.2
+	tap "$1 TTL 2 is answered by node 2" answered 'From 10.244.2.0 .*Time to live' -t 2 10.244.2.2
+	tap "$1 no lease is answered with unreachable" answered 'Net Unreachable' 10.244.9.9
 	tap "$1 IP options pass" on_pod 1 1 ping -c 1 -R -W 2 10.244.2.2
 	tap "$1 datagrams of 3000 bytes" datagrams 3000
 	tap "$1 datagrams of 9000 bytes" datagrams 9000
-	tap "$1 traceroute shows both nodes" sh -c "$(declare -f in_ns); LAB=$LAB
-		in_ns $LAB-n1p1 traceroute -n -q 1 -w 2 10.244.2.2 | awk 'NR > 1 { printf \"%s \", \$2 }' |
-		grep -x '10.244.1.1 10.244.2.0 10.244.2.2 '"
+	tap "$1 traceroute shows both nodes" hops_are "10.244.1.1 10.244.2.0 10.244.2.2"
 }
 
 # rises HOOK VERDICT REASON COMMAND…: node 1's counter goes up by at least one meanwhile
@@ -110,6 +119,7 @@ fast_share() {
 
 for wire in superpacket mtu; do
 	for pair in "bpf bpf" "tun tun" "bpf tun" "tun bpf"; do
+		# shellcheck disable=SC2086
 		set -- $pair
 		lab_up --wire $wire
 		lab_agent_start 1 --datapath "$1"
