@@ -36,7 +36,7 @@ TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick check-san demo bench fmt fmt-check lint install clean help
+.PHONY: all deps tests check check-quick demo bench fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -99,6 +99,9 @@ deps:						## install from Debian what is missing
 
 check: deps					## install what is missing, build, run the tests
 	$(Q)tests/run
+
+check-quick: deps				## the same without the namespace tests
+	$(Q)tests/run build style unit prog
 
 demo: deps					## raise a two-node lab, show traffic and a table
 	$(Q)$(MAKE) --no-print-directory all

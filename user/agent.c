@@ -368,6 +368,34 @@ static int choose_datapath(struct agent *a)
 	return apply_all(a);
 }
 
+/* Addresses of the own subnet, marked by their offset. */
+struct seen {
+	uint32_t subnet;
+	bool at[WEFT_MAX_ENDPOINTS];
+};
+
+static void mark_seen(const struct endpoint *ep, void *arg)
+{
+	struct seen *seen = arg;
+
+	seen->at[(ep->addr - seen->subnet) % WEFT_MAX_ENDPOINTS] = true;
+}
+
+/* Pods that went away while no agent was watching; one that is merely unseen is learned again. */
+static void forget_stale_endpoints(struct agent *a)
+{
+	_free_ struct seen *seen = calloc(1, sizeof(*seen));
+	const struct weft_endpoint none = {};
+
+	if (!seen)
+		return;
+	seen->subnet = a->own.subnet.addr;
+	endpoints_each(a->endpoints, mark_seen, seen);
+	for (uint32_t i = 0; i < WEFT_MAX_ENDPOINTS; i++)
+		if (!seen->at[i])
+			datapath_set_endpoint(a->datapath, i, &none);
+}
+
 static int open_endpoints(struct agent *a)
 {
 	const struct endpoints_events events = {
@@ -380,8 +408,10 @@ static int open_endpoints(struct agent *a)
 
 	if (err)
 		return log_err(err, "cannot watch %s", a->opt->bridge);
-	if (a->datapath)
+	if (a->datapath) {
+		forget_stale_endpoints(a);
 		datapath_prune(a->datapath);
+	}
 	return 0;
 }
 

@@ -17,6 +17,8 @@
 #include "weft/abi.h"
 
 #define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
+#define OUT(host) IP(192, 0, 2, host)
+#define IN(subnet, host) IP(10, 244, subnet, host)
 #define POD IP(10, 244, 1, 2)
 #define REMOTE IP(10, 244, 2, 2)
 #define NODE IP(192, 0, 2, 1)

@@ -56,22 +56,22 @@ static const struct egress_case cases[] = {
 	FAST(.proto = 6, .payload = 1452), FAST(.proto = 1, .payload = 1452),
 	SLOW(TOO_BIG, .payload = 1453), SLOW(TOO_BIG, .payload = 1480), SLOW(TOO_BIG, .payload = 3000),
 	SLOW(TOO_BIG, .payload = 1453, .frag = 0x4000),
-	FAST_TO(IP(192, 0, 2, 4), .daddr = IP(10, 244, 4, 9), .payload = 1352),
-	SLOW(TOO_BIG, .daddr = IP(10, 244, 4, 9), .payload = 1353),
-	FAST(.daddr = IP(10, 244, 2, 0)), FAST(.daddr = IP(10, 244, 2, 255)),
-	FAST_TO(IP(192, 0, 2, 5), .daddr = IP(10, 244, 5, 0)),
-	FAST_TO(IP(192, 0, 2, 5), .daddr = IP(10, 244, 5, 127)),
-	SLOW(NO_ROUTE, .daddr = IP(10, 244, 5, 128)), SLOW(NO_ROUTE, .daddr = IP(10, 244, 5, 255)),
-	FAST_TO(IP(192, 0, 2, 6), .daddr = IP(10, 244, 6, 1)),
-	FAST_TO(IP(192, 0, 2, 6), .daddr = IP(10, 244, 7, 255)),
-	SLOW(NO_ROUTE, .daddr = IP(10, 244, 8, 0)), SLOW(NO_ROUTE, .daddr = IP(10, 244, 0, 1)),
-	FAST_TO(IP(192, 0, 2, 7), .daddr = IP(10, 244, 255, 255)),
-	SLOW(NO_ROUTE, .daddr = IP(10, 244, 254, 1)),
-	SLOW(NO_NEIGHBOR, .daddr = IP(10, 244, 3, 1)),
-	SLOW(LOCAL, .daddr = IP(10, 244, 1, 0)), SLOW(LOCAL, .daddr = IP(10, 244, 1, 1)),
-	SLOW(LOCAL, .daddr = IP(10, 244, 1, 3)), SLOW(LOCAL, .daddr = IP(10, 244, 1, 255)),
+	FAST_TO(OUT(4), .daddr = IN(4, 9), .payload = 1352),
+	SLOW(TOO_BIG, .daddr = IN(4, 9), .payload = 1353),
+	FAST(.daddr = IN(2, 0)), FAST(.daddr = IN(2, 255)),
+	FAST_TO(OUT(5), .daddr = IN(5, 0)),
+	FAST_TO(OUT(5), .daddr = IN(5, 127)),
+	SLOW(NO_ROUTE, .daddr = IN(5, 128)), SLOW(NO_ROUTE, .daddr = IN(5, 255)),
+	FAST_TO(OUT(6), .daddr = IN(6, 1)),
+	FAST_TO(OUT(6), .daddr = IN(7, 255)),
+	SLOW(NO_ROUTE, .daddr = IN(8, 0)), SLOW(NO_ROUTE, .daddr = IN(0, 1)),
+	FAST_TO(OUT(7), .daddr = IN(255, 255)),
+	SLOW(NO_ROUTE, .daddr = IN(254, 1)),
+	SLOW(NO_NEIGHBOR, .daddr = IN(3, 1)),
+	SLOW(LOCAL, .daddr = IN(1, 0)), SLOW(LOCAL, .daddr = IN(1, 1)),
+	SLOW(LOCAL, .daddr = IN(1, 3)), SLOW(LOCAL, .daddr = IN(1, 255)),
 	SLOW(NOT_OVERLAY, .daddr = IP(10, 243, 255, 255)), SLOW(NOT_OVERLAY, .daddr = IP(10, 245, 0, 0)),
-	SLOW(NOT_OVERLAY, .daddr = IP(192, 0, 2, 1)), SLOW(NOT_OVERLAY, .daddr = IP(192, 0, 2, 2)),
+	SLOW(NOT_OVERLAY, .daddr = OUT(1)), SLOW(NOT_OVERLAY, .daddr = OUT(2)),
 	SLOW(NOT_OVERLAY, .daddr = IP(8, 8, 8, 8)), SLOW(NOT_OVERLAY, .daddr = IP(127, 0, 0, 1)),
 	SLOW(NOT_OVERLAY, .daddr = IP(224, 0, 0, 1)), SLOW(NOT_OVERLAY, .daddr = 0xffffffff),
 	SLOW(NOT_OVERLAY, .daddr = IP(240, 0, 0, 1)),
@@ -84,13 +84,13 @@ static const struct egress_case cases[] = {
 	SLOW(BAD_IP4, .len_delta = 1), SLOW(BAD_IP4, .len_delta = -1), SLOW(BAD_IP4, .len_delta = -24),
 	SLOW(BAD_IP4, .len_delta = -25), SLOW(BAD_IP4, .len_delta = -44), SLOW(BAD_IP4, .len_delta = 30000),
 	DROP(SPOOFED_LOCAL, .saddr = REMOTE), DROP(SPOOFED_LOCAL, .saddr = NODE),
-	DROP(SPOOFED_LOCAL, .saddr = IP(8, 8, 8, 8)), DROP(SPOOFED_LOCAL, .saddr = IP(10, 244, 0, 255)),
-	DROP(SPOOFED_LOCAL, .saddr = IP(10, 244, 2, 0)), DROP(SPOOFED_LOCAL, .saddr = IP(127, 0, 0, 1)),
+	DROP(SPOOFED_LOCAL, .saddr = IP(8, 8, 8, 8)), DROP(SPOOFED_LOCAL, .saddr = IN(0, 255)),
+	DROP(SPOOFED_LOCAL, .saddr = IN(2, 0)), DROP(SPOOFED_LOCAL, .saddr = IP(127, 0, 0, 1)),
 	DROP(SPOOFED_LOCAL, .saddr = 0xffffffff),
-	PORT_DROP(SPOOFED_LOCAL, .saddr = IP(10, 244, 1, 3)),
-	PORT_SLOW(NO_ENDPOINT, .saddr = IP(10, 244, 1, 4)),
-	PORT_SLOW(NO_ENDPOINT, .saddr = IP(10, 244, 1, 255)),
-	FAST(.saddr = IP(10, 244, 1, 5)),
+	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3)),
+	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 4)),
+	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 255)),
+	FAST(.saddr = IN(1, 5)),
 	/* The TTL update around the edges of one's complement arithmetic. */
 	FAST(.check = 0xfeff), FAST(.check = 0xfefe), FAST(.check = 0xff00), FAST(.check = 0xffff),
 };
@@ -258,7 +258,7 @@ static void test_entropy(void)
 
 static void test_hints(void)
 {
-	const struct ip_fields ip = {.saddr = IP(10, 244, 1, 4)};
+	const struct ip_fields ip = {.saddr = IN(1, 4)};
 	struct weft_hint hint;
 	struct result got;
 	struct frame in;
@@ -268,7 +268,7 @@ static void test_hints(void)
 	frame_from_pod(&in, &ip);
 	rig_run(RIG_PORT, &in, 0, &got);
 	report(rig_hint(&hint) && hint.type == WEFT_HINT_ENDPOINT && hint.ifindex == 1 &&
-		       hint.addr == __builtin_bswap32(IP(10, 244, 1, 4)) &&
+		       hint.addr == __builtin_bswap32(IN(1, 4)) &&
 		       memcmp(hint.mac, pod_mac, 6) == 0,
 	       "an unknown source is reported to the agent", NULL, NULL);
 }

@@ -72,10 +72,10 @@ static uint32_t owner(uint32_t addr)
 	if (subnet >= 2 && subnet <= 4)
 		return IP(192, 0, 2, subnet);
 	if (subnet == 5)
-		return addr & 0x80 ? 0 : IP(192, 0, 2, 5);
+		return addr & 0x80 ? 0 : OUT(5);
 	if (subnet == 6 || subnet == 7)
-		return IP(192, 0, 2, 6);
-	return subnet == 255 ? IP(192, 0, 2, 7) : 0;
+		return OUT(6);
+	return subnet == 255 ? OUT(7) : 0;
 }
 
 static bool whole_ip(const uint8_t *ip, size_t room)
@@ -99,11 +99,10 @@ static bool carries_egress(const struct frame *in)
 		return false;
 	if (!whole_ip(ip, in->len - 14) || ip[0] != 0x45 || is_fragment(ip) || ip[8] < 2)
 		return false;
-	if (get32(ip + 12) != POD && get32(ip + 12) != IP(10, 244, 1, 5))
+	if (get32(ip + 12) != POD && get32(ip + 12) != IN(1, 5))
 		return false;
 	to = owner(get32(ip + 16));
-	return to && to != IP(192, 0, 2, 3) &&
-	       get16(ip + 2) + 28 <= (to == IP(192, 0, 2, 4) ? 1400 : 1500);
+	return to && to != OUT(3) && get16(ip + 2) + 28 <= (to == OUT(4) ? 1400 : 1500);
 }
 
 /* May the peer's frame be decapsulated at all (to the pod or to the host)? */

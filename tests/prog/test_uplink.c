@@ -55,32 +55,32 @@ static const struct uplink_case cases[] = {
 	CASE("reserved bit", TO_POD, OK, A(0), .frag = 0x8000),
 	CASE("don't fragment", TO_POD, OK, A(0), .frag = 0x4000),
 	CASE("outer without DF", TO_POD, OK, A(.frag = 0x8000), 0),
-	CASE("from a peer's long prefix", TO_POD, OK, A(.saddr = IP(192, 0, 2, 5)), .saddr = IP(10, 244, 5, 9)),
-	CASE("from a peer's short prefix", TO_POD, OK, A(.saddr = IP(192, 0, 2, 6)), .saddr = IP(10, 244, 7, 9)),
-	CASE("from the last cell", TO_POD, OK, A(.saddr = IP(192, 0, 2, 7)), .saddr = IP(10, 244, 255, 255)),
-	CASE("from an unresolved peer", TO_POD, OK, A(.saddr = IP(192, 0, 2, 3)), .saddr = IP(10, 244, 3, 9)),
-	CASE("from a peer's base address", TO_POD, OK, A(0), .saddr = IP(10, 244, 2, 0)),
+	CASE("from a peer's long prefix", TO_POD, OK, A(.saddr = OUT(5)), .saddr = IN(5, 9)),
+	CASE("from a peer's short prefix", TO_POD, OK, A(.saddr = OUT(6)), .saddr = IN(7, 9)),
+	CASE("from the last cell", TO_POD, OK, A(.saddr = OUT(7)), .saddr = IN(255, 255)),
+	CASE("from an unresolved peer", TO_POD, OK, A(.saddr = OUT(3)), .saddr = IN(3, 9)),
+	CASE("from a peer's base address", TO_POD, OK, A(0), .saddr = IN(2, 0)),
 	CASE("first fragment", TO_HOST, FRAGMENT, A(0), .frag = 0x2000),
 	CASE("middle fragment", TO_HOST, FRAGMENT, A(0), .frag = 0x20b9),
 	CASE("last fragment", TO_HOST, FRAGMENT, A(0), .frag = 0x00b9),
 	CASE("options", TO_HOST, IP_OPTIONS, A(0), .ihl = 6),
 	CASE("options", TO_HOST, IP_OPTIONS, A(0), .ihl = 15),
-	CASE("to the overlay device", TO_HOST, HOST, A(0), .daddr = IP(10, 244, 1, 0)),
-	CASE("to the bridge", TO_HOST, HOST, A(0), .daddr = IP(10, 244, 1, 1)),
-	CASE("to the bridge, last ttl", TO_HOST, HOST, A(0), .daddr = IP(10, 244, 1, 1), .ttl = 1),
-	CASE("to an unknown pod", TO_HOST, NO_ENDPOINT, A(0), .daddr = IP(10, 244, 1, 4)),
-	CASE("to the subnet's broadcast", TO_HOST, NO_ENDPOINT, A(0), .daddr = IP(10, 244, 1, 255)),
-	CASE("to a port without a peer namespace", TO_HOST, NO_ENDPOINT, A(0), .daddr = IP(10, 244, 1, 5)),
-	CASE("stranger", REFUSED, UNKNOWN_PEER, A(.saddr = IP(192, 0, 2, 99)), 0),
-	CASE("stranger claiming nothing of ours", REFUSED, UNKNOWN_PEER, A(.saddr = IP(192, 0, 2, 99)), .saddr = IP(8, 8, 8, 8)),
-	CASE("stranger claiming a free subnet", REFUSED, UNKNOWN_PEER, A(.saddr = IP(192, 0, 2, 99)), .saddr = IP(10, 244, 9, 1)),
-	CASE("member claiming another's", REFUSED, SPOOFED_INNER, A(.saddr = IP(192, 0, 2, 3)), 0),
-	CASE("member claiming a free subnet", REFUSED, SPOOFED_INNER, A(0), .saddr = IP(10, 244, 9, 1)),
+	CASE("to the overlay device", TO_HOST, HOST, A(0), .daddr = IN(1, 0)),
+	CASE("to the bridge", TO_HOST, HOST, A(0), .daddr = IN(1, 1)),
+	CASE("to the bridge, last ttl", TO_HOST, HOST, A(0), .daddr = IN(1, 1), .ttl = 1),
+	CASE("to an unknown pod", TO_HOST, NO_ENDPOINT, A(0), .daddr = IN(1, 4)),
+	CASE("to the subnet's broadcast", TO_HOST, NO_ENDPOINT, A(0), .daddr = IN(1, 255)),
+	CASE("to a port without a peer namespace", TO_HOST, NO_ENDPOINT, A(0), .daddr = IN(1, 5)),
+	CASE("stranger", REFUSED, UNKNOWN_PEER, A(.saddr = OUT(99)), 0),
+	CASE("stranger claiming nothing of ours", REFUSED, UNKNOWN_PEER, A(.saddr = OUT(99)), .saddr = IP(8, 8, 8, 8)),
+	CASE("stranger claiming a free subnet", REFUSED, UNKNOWN_PEER, A(.saddr = OUT(99)), .saddr = IN(9, 1)),
+	CASE("member claiming another's", REFUSED, SPOOFED_INNER, A(.saddr = OUT(3)), 0),
+	CASE("member claiming a free subnet", REFUSED, SPOOFED_INNER, A(0), .saddr = IN(9, 1)),
 	CASE("member claiming outside", REFUSED, SPOOFED_INNER, A(0), .saddr = IP(8, 8, 8, 8)),
-	CASE("member claiming the free half", REFUSED, SPOOFED_INNER, A(.saddr = IP(192, 0, 2, 5)), .saddr = IP(10, 244, 5, 129)),
-	CASE("member claiming ours", REFUSED, SPOOFED_INNER, A(0), .saddr = IP(10, 244, 1, 3)),
+	CASE("member claiming the free half", REFUSED, SPOOFED_INNER, A(.saddr = OUT(5)), .saddr = IN(5, 129)),
+	CASE("member claiming ours", REFUSED, SPOOFED_INNER, A(0), .saddr = IN(1, 3)),
 	CASE("ourselves", REFUSED, SPOOFED_INNER, A(.saddr = NODE), .saddr = POD),
-	CASE("to another node's subnet", REFUSED, FOREIGN_DST, A(0), .daddr = IP(10, 244, 3, 1)),
+	CASE("to another node's subnet", REFUSED, FOREIGN_DST, A(0), .daddr = IN(3, 1)),
 	CASE("to an underlay address", REFUSED, FOREIGN_DST, A(0), .daddr = NODE),
 	CASE("to outside", REFUSED, FOREIGN_DST, A(0), .daddr = IP(8, 8, 8, 8)),
 	CASE("to loopback", REFUSED, FOREIGN_DST, A(0), .daddr = IP(127, 0, 0, 1)),
@@ -88,8 +88,8 @@ static const struct uplink_case cases[] = {
 	CASE("to broadcast", REFUSED, FOREIGN_DST, A(0), .daddr = 0xffffffff),
 	CASE("another port", LEFT, NOT_OVERLAY, A(.dport = 8286), 0),
 	CASE("vxlan's port", LEFT, NOT_OVERLAY, A(.dport = 8472), 0),
-	CASE("another local address", LEFT, NOT_OVERLAY, A(.daddr = IP(192, 0, 2, 201)), 0),
-	CASE("underlay broadcast", LEFT, NOT_OVERLAY, A(.daddr = IP(192, 0, 2, 255)), 0),
+	CASE("another local address", LEFT, NOT_OVERLAY, A(.daddr = OUT(201)), 0),
+	CASE("underlay broadcast", LEFT, NOT_OVERLAY, A(.daddr = OUT(255)), 0),
 	CASE("TCP to the port", LEFT, NOT_OVERLAY, A(.proto = 6), 0),
 	CASE("ICMP", LEFT, NOT_OVERLAY, A(.proto = 1), 0),
 	CASE("outer options", LEFT, OUTER_OPTIONS, A(.ihl = 6), 0),
@@ -122,11 +122,11 @@ static const struct uplink_case cases[] = {
 
 /* With --peer-check off only the address itself is looked at. */
 static const struct uplink_case open_cases[] = {
-	CASE("peer check off: stranger", TO_POD, OK, A(.saddr = IP(192, 0, 2, 99)), 0),
-	CASE("peer check off: rewritten source", TO_POD, OK, A(.saddr = IP(192, 0, 2, 3)), 0),
+	CASE("peer check off: stranger", TO_POD, OK, A(.saddr = OUT(99)), 0),
+	CASE("peer check off: rewritten source", TO_POD, OK, A(.saddr = OUT(3)), 0),
 	CASE("peer check off: outside", TO_POD, OK, A(0), .saddr = IP(8, 8, 8, 8)),
-	CASE("peer check off: ours", REFUSED, SPOOFED_INNER, A(0), .saddr = IP(10, 244, 1, 3)),
-	CASE("peer check off: foreign", REFUSED, FOREIGN_DST, A(0), .daddr = IP(10, 244, 3, 1)),
+	CASE("peer check off: ours", REFUSED, SPOOFED_INNER, A(0), .saddr = IN(1, 3)),
+	CASE("peer check off: foreign", REFUSED, FOREIGN_DST, A(0), .daddr = IN(3, 1)),
 };
 /* clang-format on */
 
@@ -264,7 +264,7 @@ static void test_aggregate(void)
 {
 	const struct ip_fields to_pod = {
 		.saddr = REMOTE, .daddr = POD, .proto = 6, .payload = 2900};
-	const struct ip_fields astray = {.saddr = REMOTE, .daddr = IP(10, 244, 3, 1), .proto = 6};
+	const struct ip_fields astray = {.saddr = REMOTE, .daddr = IN(3, 1), .proto = 6};
 	struct frame in = {.len = 0}, want;
 	struct result got;
 
