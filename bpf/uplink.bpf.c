@@ -120,7 +120,7 @@ static __always_inline int to_aggregator(struct __sk_buff *skb, const struct ing
 		return drop(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
 	mac_copy(eth->h_dest, in->cfg->aggregate_mac);
 	mac_copy(eth->h_source, in->cfg->aggregate_mac);
-	/* "Received on this CPU's queue": the pair's queue is picked by it, not by hashing again. */
+	/* "Received on this CPU's queue": it picks the pair's queue, no second hash does. */
 	skb->queue_mapping = bpf_get_smp_processor_id() + 1;
 	count(WEFT_HOOK_UPLINK, WEFT_FAST, WEFT_R_OK, len);
 	return bpf_redirect(in->cfg->aggregate_ifindex, 0);
