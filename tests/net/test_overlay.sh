@@ -60,7 +60,7 @@ connectivity() {
 
 hops_are() {
 	local hops
-	hops=$(on_pod 1 1 traceroute -n -q 1 -w 2 -m 5 10.244.2.2 | awk 'NR > 1 { print $2 }' | xargs)
+	hops=$(on_pod 1 1 traceroute -I -n -q 1 -w 2 -m 5 10.244.2.2 | awk 'NR > 1 { print $2 }' | xargs)
 	echo "$hops"
 	[ "$hops" = "$1" ]
 }
