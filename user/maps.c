@@ -52,6 +52,7 @@ struct maps {
 	/* Slots: free ones, and those that a packet may still be reading (rule 2). */
 	uint32_t *free_slots, *pending_slots;
 	size_t n_free, n_pending;
+	bool state_dirty; /* flipped, no grace period since (rule 4) */
 	uint8_t *ep_dirty; /* invalidated, no grace period since (rule 3) */
 };
 
@@ -157,8 +158,8 @@ static int adopt_peers(struct maps *m)
 		if (!used[slot])
 			m->free_slots[m->n_free++] = slot;
 	qsort(m->entries, m->n_entries, sizeof(*m->entries), compare_entry);
-	/* What a crashed agent invalidated last may still be in some program's hands. */
-	memset(m->ep_dirty, 1, WEFT_MAX_ENDPOINTS);
+	/* What an earlier agent changed last may still be in some program's hands. */
+	wait_grace_period();
 	return 0;
 }
 
@@ -213,9 +214,11 @@ int maps_set_config(struct maps *m, const struct weft_config *config)
 	next.abi = WEFT_ABI_VERSION;
 	if (memcmp(&m->state->half[active], &next, sizeof(next)) == 0)
 		return 0;
+	if (m->state_dirty)
+		wait_grace_period(); /* rule 4: only now may the other half be written again */
 	m->state->half[!active] = next;
 	store_word(&m->state->active, !active);
-	wait_grace_period(); /* rule 4: only now may the other half be written again */
+	m->state_dirty = true;
 	return 0;
 }
 
@@ -534,6 +537,7 @@ int maps_set_endpoint(struct maps *m, uint32_t index, const struct weft_endpoint
 	if (m->ep_dirty[index]) {
 		wait_grace_period();
 		memset(m->ep_dirty, 0, WEFT_MAX_ENDPOINTS);
+		m->state_dirty = false;
 	}
 	memcpy(slot->mac, ep->mac, sizeof(slot->mac));
 	slot->flags = ep->flags;

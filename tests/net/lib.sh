@@ -1,0 +1,186 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# For the tests in network namespaces. Sourced first; a script then raises labs and says
+# `check NAME COMMAND…`, which prints one TAP line. The lab is named after the script, so that
+# scripts can run side by side (the same one twice with different $NET_LAB), and it is gone however
+# the script ends.
+set -u -o pipefail
+export PATH="$PATH:/usr/sbin:/sbin"
+
+LAB=$(basename "$0" .sh)
+LAB=${NET_LAB:-wt}-${LAB#test_}
+NET_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/../.." && pwd)
+# Relative to the tree, as for make
+BUILD=$(cd "$NET_ROOT" && realpath -m "${BUILD:-build}")
+WEFT=${WEFT:-$BUILD/weft}
+PERF=${PERF:-$BUILD/tools/perf}
+NETBIN=${NETBIN:-$BUILD/tests/net}
+# shellcheck source-path=SCRIPTDIR source=../../tools/lab.sh
+. "$NET_ROOT/tools/lab.sh"
+
+PORT=7000 # of `talk`
+METERED=7777 # inner port of what `inject` makes and a meter counts
+STATUS=0
+WORK=
+
+net_cleanup() {
+	trap - EXIT
+	lab_down
+	[ -z "$WORK" ] || rm -rf "$WORK"
+	exit $STATUS
+}
+trap net_cleanup EXIT
+trap 'STATUS=130; exit' INT TERM
+WORK=$(mktemp -d)
+
+# check NAME COMMAND…: passes if the command does; what it said is shown if it does not
+check() {
+	local name=$1
+	shift
+	if "$@" > "$WORK/check" 2>&1 < /dev/null; then
+		echo "ok $name"
+		return 0
+	fi
+	echo "not ok $name"
+	tail -n 25 "$WORK/check" | sed 's/^/#   /'
+	STATUS=1
+	return 1
+}
+
+# shown COMMAND…: its output, and the same for the reader of a failed check
+shown() {
+	local out
+	out=$("$@") || return
+	printf '%s\n' "$out" >&2
+	printf '%s\n' "$out"
+}
+
+# within SECONDS COMMAND…: waits for a condition, fails if it does not come true in time
+within() {
+	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	shift
+	until "$@" > /dev/null 2>&1; do
+		[ "${EPOCHREALTIME/./}" -lt $end ] || { echo "not within time: $*"; return 1; }
+		sleep 0.02
+	done
+}
+
+# Labs
+
+# pair TIER1 TIER2 [LAB-OPTION…] [-- AGENT-FLAG…]: two nodes with agents, or more of TIER2
+pair() {
+	local tier1=$1 tier2=$2 i options=()
+	shift 2
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		options+=("$1")
+		shift
+	done
+	shift $(($# > 0))
+	lab_up "${options[@]}" || return
+	lab_agent_start 1 --datapath "$tier1" "$@" || return
+	for i in $(seq 2 "$LAB_NODES"); do
+		lab_agent_start "$i" --datapath "$tier2" "$@" || return
+	done
+}
+
+# At a place: a node "1" or a pod "1p1"
+at() { local place=$1; shift; in_ns "$LAB-n$place" "$@"; }
+
+# addr PLACE: a pod's address, or that of a node's overlay device
+addr() {
+	case $1 in
+	*p*) lab_pod_ip "${1%p*}" "${1#*p}" ;;
+	*) echo "10.244.$1.0" ;;
+	esac
+}
+
+# serve PLACE…: the far ends of tcp and udp, until the lab goes
+serve() {
+	local place
+	for place; do
+		at "$place" "$NETBIN/talk" serve $PORT || return
+	done
+}
+
+# Traffic: each fails unless everything came back as it was sent
+
+pings() { at "$1" ping -q -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"; }
+tcp() { at "$1" timeout 60 "$NETBIN/talk" tcp "$2" $PORT "$3"; }
+udp() { local place=$1 to=$2; shift 2; at "$place" timeout 60 "$NETBIN/talk" udp "$to" $PORT "$@"; }
+
+# inject PLACE KEY=VALUE…: see inject.c
+inject() { local place=$1; shift; at "$place" timeout 60 "$NETBIN/inject" "$@"; }
+
+# mac PLACE DEVICE
+mac() { at "$1" ip -j link show "$2" | jq -r '.[0].address'; }
+
+# Counters of weft
+
+# stats_lines NODE: "hook verdict reason packets"
+stats_lines() {
+	weft_on "$1" stats -j |
+		jq -r '.counters[] | "\(.hook) \(.verdict) \(.reason) \(.packets)"'
+}
+
+# counter NODE HOOK VERDICT REASON: packets so far
+counter() {
+	stats_lines "$1" | awk -v want="$2 $3 $4" '$1 " " $2 " " $3 == want { n = $4 } END { print n + 0 }'
+}
+
+# mark [NODE…]: gains count from here; all nodes if none is named
+mark() {
+	local i
+	# shellcheck disable=SC2046 # a list of numbers
+	[ $# -gt 0 ] || set -- $(seq "$LAB_NODES")
+	for i; do
+		stats_lines "$i" > "$WORK/mark$i" || return
+	done
+}
+
+# gains NODE: "hook verdict reason packets" of what rose since the mark
+gains() {
+	stats_lines "$1" > "$WORK/now" || return
+	awk 'FILENAME == ARGV[1] { old[$1 " " $2 " " $3] = $4; next }
+		{ gain = $4 - old[$1 " " $2 " " $3] } gain > 0 { print $1, $2, $3, gain }' \
+		"$WORK/mark$1" "$WORK/now"
+}
+
+# gained NODE HOOK VERDICT REASON: packets since the mark
+gained() {
+	gains "$1" | awk -v want="$2 $3 $4" '$1 " " $2 " " $3 == want { n = $4 } END { print n + 0 }'
+}
+
+# gained_is NODE HOOK VERDICT REASON PACKETS: exactly, as soon as the agent's loop has seen them
+gained_is() {
+	local n end=$((SECONDS + 3))
+	while :; do
+		n=$(gained "$1" "$2" "$3" "$4") || return
+		[ "$n" -lt "$5" ] && [ $SECONDS -lt $end ] || break
+		sleep 0.05
+	done
+	[ "$n" -eq "$5" ] && return
+	echo "node $1: $2 $3 $4 rose by $n, not $5; all that rose:"
+	gains "$1"
+	return 1
+}
+
+# Meters: an nft counter at a device's ingress, the last word on what was delivered
+
+# meter PLACE DEVICE
+meter() {
+	at "$1" nft -f - <<-END
+		table netdev weft_meter {
+			counter seen { }
+			chain arrives {
+				type filter hook ingress device "$2" priority 0; policy accept;
+				udp dport $METERED counter name seen
+			}
+		}
+	END
+}
+
+metered() {
+	at "$1" nft -j list counter netdev weft_meter seen | jq '.nftables[] | .counter // empty | .packets'
+}
+
+meter_reset() { at "$1" nft reset counter netdev weft_meter seen > /dev/null; }
