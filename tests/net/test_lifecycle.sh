@@ -179,7 +179,7 @@ tap "a broken store is refused with its place" broken_refused
 tap "a peer's MAC changes: back within a second" mac_changes 02:aa:00:00:00:01
 tap "the underlay's MTU is lowered" mtu_follows 1400
 tap "a large ping hears the new MTU" sh -c \
-	"nsenter --net=/run/netns/$LAB-n1p1 ping -c 2 -i 0.2 -W 1 -M "do" -s 1400 10.244.2.2 2>&1 | grep 'mtu.*1372'"
+	"nsenter --net=/run/netns/$LAB-n1p1 ping -c 2 -i 0.2 -W 1 -M do -s 1400 10.244.2.2 2>&1 | grep 'mtu.*1372'"
 tap "and back" mtu_follows 1500
 tap "the uplink goes down and up" wire_flaps
 tap "the uplink's address goes and comes" address_flaps
