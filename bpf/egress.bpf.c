@@ -33,14 +33,17 @@ static __always_inline enum weft_reason find_peer(struct egress *e)
 	return e->peer ? WEFT_R_OK : WEFT_R_NO_ROUTE;
 }
 
-/* A pod may send from its own address only, and only through its own port. */
+/*
+ * A pod may send from its own address only, and only through its own port. The subnet's first two
+ * addresses are the node's: its overlay device and its bridge.
+ */
 static __always_inline enum weft_reason check_source(struct __sk_buff *skb, struct egress *e,
 						     const struct ethhdr *eth, enum weft_hook hook)
 {
 	const struct weft_endpoint *ep;
 
 	e->saddr = bpf_ntohl(e->ip->saddr);
-	if (!in_subnet(e->cfg, e->saddr))
+	if (!in_subnet(e->cfg, e->saddr) || e->saddr - e->cfg->subnet <= 1)
 		return WEFT_R_SPOOFED_LOCAL;
 	if (hook != WEFT_HOOK_PORT)
 		return WEFT_R_OK;

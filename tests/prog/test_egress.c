@@ -93,6 +93,7 @@ static const struct egress_case cases[] = {
 	DROP(SPOOFED_LOCAL, .saddr = IP(8, 8, 8, 8)), DROP(SPOOFED_LOCAL, .saddr = IN(0, 255)),
 	DROP(SPOOFED_LOCAL, .saddr = IN(2, 0)), DROP(SPOOFED_LOCAL, .saddr = IP(127, 0, 0, 1)),
 	DROP(SPOOFED_LOCAL, .saddr = 0xffffffff),
+	DROP(SPOOFED_LOCAL, .saddr = IN(1, 0)), DROP(SPOOFED_LOCAL, .saddr = IN(1, 1)),
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3)),
 	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 4)),
 	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 255)),
