@@ -83,8 +83,15 @@ pair() {
 	done
 }
 
-# At a place: a node "1" or a pod "1p1"
-at() { local place=$1; shift; in_ns "$LAB-n$place" "$@"; }
+# place_ns PLACE: a node "1", a pod "1p1" or the switch "sw"
+place_ns() {
+	case $1 in
+	[0-9]*) echo "$LAB-n$1" ;;
+	*) echo "$LAB-$1" ;;
+	esac
+}
+
+at() { local place=$1; shift; in_ns "$(place_ns "$place")" "$@"; }
 
 # addr PLACE: a pod's address, or that of a node's overlay device
 addr() {
@@ -169,7 +176,7 @@ gained_is() {
 # meter PLACE DEVICE
 meter() {
 	at "$1" nft -f - <<-END
-		table netdev weft_meter {
+		table netdev weft_meter_$2 {
 			counter seen { }
 			chain arrives {
 				type filter hook ingress device "$2" priority 0; policy accept;
@@ -179,8 +186,10 @@ meter() {
 	END
 }
 
+# metered PLACE DEVICE
 metered() {
-	at "$1" nft -j list counter netdev weft_meter seen | jq '.nftables[] | .counter // empty | .packets'
+	at "$1" nft -j list counter netdev "weft_meter_$2" seen |
+		jq '.nftables[] | .counter // empty | .packets'
 }
 
-meter_reset() { at "$1" nft reset counter netdev weft_meter seen > /dev/null; }
+meter_reset() { at "$1" nft reset counter netdev "weft_meter_$2" seen > /dev/null; }
