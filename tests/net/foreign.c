@@ -1,0 +1,136 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * usage: foreign link DEVICE ingress|egress     prints the ID of its counter
+ *        foreign filter DEVICE ingress|egress   the same
+ *        foreign count ID                       prints how many packets it has seen
+ *
+ * Somebody else's BPF program on a hook that weft uses, too: counts every packet and passes it on
+ * (TCX_NEXT, which for a filter is "ask the next one"). A link is a TCX link behind whatever is
+ * there, held by a process in the background until it is killed; a filter is one of clsact, of
+ * priority 1.
+ */
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+#include <errno.h>
+#include <stdbool.h>
+#include <linux/bpf.h>
+#include <net/if.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* linux/bpf.h of 6.6 and later; Debian 12's header is older. */
+#define TCX_INGRESS 46
+#define TCX_EGRESS 47
+#define TCX_NEXT (-1)
+
+static _Noreturn void die(const char *what)
+{
+	perror(what);
+	exit(1);
+}
+
+static _Noreturn void usage(void)
+{
+	fprintf(stderr, "usage: foreign link|filter DEVICE ingress|egress\n"
+			"       foreign count ID\n");
+	exit(2);
+}
+
+static struct bpf_insn insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off, int32_t imm)
+{
+	return (struct bpf_insn){
+		.code = code, .dst_reg = dst & 0xf, .src_reg = src & 0xf, .off = off, .imm = imm};
+}
+
+/* value = lookup(map, &zero); if (value) atomic_add(value, 1); return TCX_NEXT; */
+static int program_load(int map)
+{
+	const struct bpf_insn insns[] = {
+		insn(BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0, -4, 0),
+		insn(BPF_LD | BPF_IMM | BPF_DW, BPF_REG_1, BPF_PSEUDO_MAP_FD, 0, map),
+		insn(0, 0, 0, 0, 0),
+		insn(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_10, 0, 0),
+		insn(BPF_ALU64 | BPF_ADD | BPF_K, BPF_REG_2, 0, 0, -4),
+		insn(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_map_lookup_elem),
+		insn(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 2, 0),
+		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 1),
+		insn(BPF_STX | BPF_ATOMIC | BPF_DW, BPF_REG_0, BPF_REG_1, 0, BPF_ADD),
+		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, TCX_NEXT),
+		insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "foreign", "GPL", insns,
+			     sizeof(insns) / sizeof(insns[0]), NULL);
+}
+
+static void filter_attach(int prog, int ifindex, bool egress)
+{
+	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
+			    .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog, .handle = 1, .priority = 1);
+	int err = bpf_tc_hook_create(&hook);
+
+	if ((err && err != -EEXIST) || bpf_tc_attach(&hook, &opts))
+		die("filter");
+}
+
+static void link_attach(int prog, int ifindex, bool egress)
+{
+	enum bpf_attach_type type = (enum bpf_attach_type)(egress ? TCX_EGRESS : TCX_INGRESS);
+
+	if (bpf_link_create(prog, ifindex, type, NULL) < 0)
+		die("link");
+}
+
+static void attach(const char *device, bool egress, bool filter)
+{
+	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "foreign", 4, 8, 1, NULL);
+	int ifindex = (int)if_nametoindex(device), prog;
+	struct bpf_map_info info = {0};
+	uint32_t len = sizeof(info);
+
+	if (map < 0 || bpf_obj_get_info_by_fd(map, &info, &len))
+		die("map");
+	prog = program_load(map);
+	if (prog < 0)
+		die("program");
+	if (!ifindex)
+		die(device);
+	if (filter)
+		filter_attach(prog, ifindex, egress);
+	else
+		link_attach(prog, ifindex, egress);
+	printf("%u\n", info.id);
+	fflush(stdout);
+	if (filter)
+		return;
+	if (daemon(0, 0) < 0)
+		die("daemon");
+	for (;;)
+		pause();
+}
+
+static void count(const char *id)
+{
+	int map = bpf_map_get_fd_by_id((uint32_t)strtoul(id, NULL, 10));
+	uint32_t key = 0;
+	uint64_t value;
+
+	if (map < 0 || bpf_map_lookup_elem(map, &key, &value))
+		die(id);
+	printf("%llu\n", (unsigned long long)value);
+}
+
+int main(int argc, char **argv)
+{
+	if (argc == 4 && (!strcmp(argv[1], "link") || !strcmp(argv[1], "filter")))
+		attach(argv[2], !strcmp(argv[3], "egress"), !strcmp(argv[1], "filter"));
+	else if (argc == 3 && !strcmp(argv[1], "count"))
+		count(argv[2]);
+	else
+		usage();
+	return 0;
+}
