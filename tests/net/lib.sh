@@ -129,9 +129,11 @@ stats_lines() {
 		jq -r '.counters[] | "\(.hook) \(.verdict) \(.reason) \(.packets)"'
 }
 
+packets_of() { awk -v want="$1" '$1 " " $2 " " $3 == want { n = $4 } END { print n + 0 }'; }
+
 # counter NODE HOOK VERDICT REASON: packets so far
 counter() {
-	stats_lines "$1" | awk -v want="$2 $3 $4" '$1 " " $2 " " $3 == want { n = $4 } END { print n + 0 }'
+	stats_lines "$1" | packets_of "$2 $3 $4"
 }
 
 # mark [NODE…]: gains count from here; all nodes if none is named
@@ -154,16 +156,16 @@ gains() {
 
 # gained NODE HOOK VERDICT REASON: packets since the mark
 gained() {
-	gains "$1" | awk -v want="$2 $3 $4" '$1 " " $2 " " $3 == want { n = $4 } END { print n + 0 }'
+	gains "$1" | packets_of "$2 $3 $4"
 }
 
 # gained_is NODE HOOK VERDICT REASON PACKETS: exactly, as soon as the agent's loop has seen them
 gained_is() {
 	local n end=$((SECONDS + 3))
-	while :; do
-		n=$(gained "$1" "$2" "$3" "$4") || return
-		[ "$n" -lt "$5" ] && [ $SECONDS -lt $end ] || break
+	n=$(gained "$1" "$2" "$3" "$4") || return
+	while [ "$n" -lt "$5" ] && [ $SECONDS -lt $end ]; do
 		sleep 0.05
+		n=$(gained "$1" "$2" "$3" "$4") || return
 	done
 	[ "$n" -eq "$5" ] && return
 	echo "node $1: $2 $3 $4 rose by $n, not $5; all that rose:"

@@ -9,7 +9,7 @@
 ROUNDS=10000
 FLOOR=9990
 
-# bounds NODE HOOK: of the rounds' packets here FLOOR at least were fast, and none was lost or doubled
+# bounds NODE HOOK: FLOOR at least of the rounds' packets were fast here, none was lost or doubled
 bounds() {
 	shown gains "$1" | awk -v hook="$2" -v rounds=$ROUNDS -v floor=$FLOOR '
 		$1 == hook && $3 != "not_ipv4" { all += $4 }
@@ -78,7 +78,7 @@ warm() {
 
 # Slow by hook and reason, and delivered or answered
 odd_packets() {
-	check "fragments are slow at the port, fast at the overlay device, slow at the uplink" counts \
+	check "fragments are slow at the port and uplink, fast at the overlay device" counts \
 		at 1p1 ping -q -c 10 -i 0.02 -W 2 -s 3000 10.244.2.2 -- \
 		1 port slow fragment 30 1 tun fast ok 30 2 uplink slow fragment 30 \
 		2 port slow fragment 30 2 tun fast ok 30 1 uplink slow fragment 30
@@ -102,7 +102,7 @@ odd_packets() {
 		answers 3 1p1 'Destination Net Unreachable' -c 3 10.244.9.9 -- \
 		1 port slow no_route 3 1 tun slow no_route 3 1 tunfd drop no_route 3
 	check "unassigned address: host unreachable from node 2" counts \
-		answers 1 1p1 'From 10.244.2.0 .*Destination Host Unreachable' -c 1 -W 5 10.244.2.77 -- \
+		answers 1 1p1 'From 10.244.2.0 .*Host Unreachable' -c 1 -W 5 10.244.2.77 -- \
 		1 port fast ok 1 2 uplink slow no_endpoint 1
 	check "outside the overlay: the host's business" counts \
 		at 1p1 ping -q -c 3 -i 0.02 192.0.2.1 -- 1 port slow not_overlay 3
@@ -113,7 +113,8 @@ odd_packets() {
 }
 
 odd_packets_tun() {
-	check "tun: fragments arrive" counts at 1p1 ping -q -c 10 -i 0.02 -W 2 -s 3000 10.244.2.2 -- \
+	check "tun: fragments arrive" counts \
+		at 1p1 ping -q -c 10 -i 0.02 -W 2 -s 3000 10.244.2.2 -- \
 		1 tunfd slow ok 30 2 socket slow ok 30 2 tunfd slow ok 30 1 socket slow ok 30
 	check "tun: IP options pass" counts at 1p1 ping -q -c 10 -i 0.02 -W 2 -R 10.244.2.2 -- \
 		1 tunfd slow ok 10 2 socket slow ok 10
@@ -125,9 +126,10 @@ odd_packets_tun() {
 		answers 5 1p1 'From 10.244.2.0 .*Time to live exceeded' -c 5 -t 2 10.244.2.2
 	check "tun: TTL 3 arrives" at 1p1 ping -q -c 5 -i 0.02 -t 3 10.244.2.2
 	check "tun: no lease: net unreachable" counts \
-		answers 3 1p1 'Destination Net Unreachable' -c 3 10.244.9.9 -- 1 tunfd drop no_route 3
+		answers 3 1p1 'Destination Net Unreachable' -c 3 10.244.9.9 -- \
+		1 tunfd drop no_route 3
 	check "tun: unassigned address: host unreachable from node 2" counts \
-		answers 1 1p1 'From 10.244.2.0 .*Destination Host Unreachable' -c 1 -W 5 10.244.2.77 -- \
+		answers 1 1p1 'From 10.244.2.0 .*Host Unreachable' -c 1 -W 5 10.244.2.77 -- \
 		1 tunfd slow ok 1 2 socket slow ok 1
 }
 
@@ -169,8 +171,10 @@ check "bpf: the agents know the pods" warm
 mark
 check "of $ROUNDS round trips none is lost" udp 1p1 10.244.2.2 ${ROUNDS}x100
 for i in 1 2; do
-	check "at least $FLOOR are fast at the port of node $i, each counted once" bounds $i port
-	check "at least $FLOOR are fast at the uplink of node $i, each counted once" bounds $i uplink
+	for hook in port uplink; do
+		check "at least $FLOOR are fast at the $hook of node $i, each counted once" \
+			bounds $i $hook
+	done
 done
 odd_packets
 for way in -I -U -T; do

@@ -36,8 +36,8 @@ foreign_node() {
 	at 2 ip link set $PEER_TUN mtu 1472 up
 	at 2 ip route add 10.244.0.0/16 dev $PEER_TUN
 	peer_start || return
-	# What leaves a real device is finished. A veth hands checksums and segments on as work to be
-	# done, to a peer that, unlike weft, reads its socket and takes what it gets for whole.
+	# What leaves a real device is finished. A veth hands checksums and segments on as work to
+	# be done, to a peer that, unlike weft, takes what its socket gives for whole.
 	at 1 ethtool -K wire0 tx off > /dev/null || return
 	lab_agent_start 1 --datapath "$tier"
 }
@@ -54,13 +54,15 @@ header_sum() {
 	printf '%04x\n' $sum
 }
 
+but_ttl() { echo "${1:0:16}${1:18:2}${1:24}"; }
+
 # same_but_ttl SENT ARRIVED STEPS: files of hex lines; equal but for TTL - STEPS and its checksum
 same_but_ttl() {
 	local sent arrived n=0
 	while read -r sent <&3; do
 		n=$((n + 1))
 		read -r arrived <&4 || { echo "packet $n did not arrive"; return 1; }
-		if [ "${sent:0:16}${sent:18:2}${sent:24}" != "${arrived:0:16}${arrived:18:2}${arrived:24}" ] ||
+		if [ "$(but_ttl "$sent")" != "$(but_ttl "$arrived")" ] ||
 			[ $((0x${sent:16:2} - 0x${arrived:16:2})) -ne "$3" ] ||
 			[ "$(header_sum "$arrived")" != ffff ]; then
 			printf 'packet %d\nsent    %s\narrived %s\n' $n "$sent" "$arrived"
@@ -90,8 +92,8 @@ crafted() {
 # records rx|tx SOURCE: payloads that the peer saw go that way from this address (in hex). Not ICMP:
 # the far pod has no use for the crafted packets and says so.
 records() {
-	awk -v dir="$1" -v src="$2" \
-		'$1 == dir && substr($4, 25, 8) == src && substr($4, 19, 2) != "01" { print $4 }' "$RECORD"
+	awk -v dir="$1" -v src="$2" '$1 == dir && substr($4, 25, 8) == src &&
+		substr($4, 19, 2) != "01" { print $4 }' "$RECORD"
 }
 
 wire_to_peer() {
@@ -106,7 +108,8 @@ records_are() { [ "$(records "$1" "$2" | wc -l)" -ge "$3" ]; }
 # capture PLACE DEVICE COUNT FILTER: in the background, to $WORK/capture
 capture() {
 	: > "$WORK/tcpdump"
-	nsenter --net="/run/netns/$LAB-n$1" -- timeout 10 tcpdump -i "$2" -n -l -x -Q in -c "$3" "$4" \
+	nsenter --net="/run/netns/$LAB-n$1" -- timeout 10 \
+		tcpdump -i "$2" -n -l -x -Q in -c "$3" "$4" \
 		< /dev/null > "$WORK/capture" 2> "$WORK/tcpdump" &
 	CAPTURE=$!
 	within 3 grep -q 'listening on' "$WORK/tcpdump"
@@ -133,9 +136,9 @@ outer_headers() {
 	capture 2 wire0 $CRAFTED "udp dst port 8285" || return
 	crafted 1p1 $GATEWAY1 10.244.1.2 10.244.2.2 > "$WORK/sent" || return
 	captured > "$WORK/outer" || return
-	# Source and destination address, destination port; DF; lengths that agree with the inner one
+	# Addresses, ports, DF; lengths that agree with the inner one
 	awk -v want="c0000201c0000202" -v packets=$CRAFTED '
-		function hex(s, i, n) {
+		function hex(s,   i, n) {
 			n = 0
 			for (i = 1; i <= length(s); i++)
 				n = 16 * n + index("0123456789abcdef", substr(s, i, 1)) - 1
@@ -143,10 +146,13 @@ outer_headers() {
 		}
 		{
 			inner = hex(substr($0, 61, 4))
-			if (substr($0, 1, 2) != "45" || substr($0, 25, 16) != want) bad = "addresses"
-			else if (substr($0, 13, 4) != "4000" || substr($0, 19, 2) != "11") bad = "DF, UDP"
+			source = hex(substr($0, 41, 4))
+			if (substr($0, 1, 2) != "45") bad = "version, options"
+			else if (substr($0, 25, 16) != want) bad = "addresses"
+			else if (substr($0, 13, 4) != "4000") bad = "DF"
+			else if (substr($0, 19, 2) != "11") bad = "protocol"
 			else if (hex(substr($0, 45, 4)) != 8285) bad = "destination port"
-			else if (hex(substr($0, 41, 4)) != 8285 && hex(substr($0, 41, 4)) < 49152) bad = "source port"
+			else if (source != 8285 && source < 49152) bad = "source port"
 			else if (hex(substr($0, 5, 4)) != inner + 28) bad = "IP length"
 			else if (hex(substr($0, 49, 4)) != inner + 8) bad = "UDP length"
 			else if (length($0) != 2 * (inner + 28)) bad = "bytes behind the packet"
@@ -169,8 +175,9 @@ for tier in bpf tun; do
 	label="weft $tier"
 	check "$label: node with a foreign peer gets ready" foreign_node $tier
 	serve 1 2 1p1 2p1
-	for there_and_back in "1p1 10.244.2.2 pod to foreign pod" "2p1 10.244.1.2 foreign pod to pod" \
-		"1 10.244.2.2 host to foreign pod" "1p1 10.244.2.1 pod to foreign host" \
+	for there_and_back in "1p1 10.244.2.2 pod to foreign pod" \
+		"2p1 10.244.1.2 foreign pod to pod" "1 10.244.2.2 host to foreign pod" \
+		"1p1 10.244.2.1 pod to foreign host" \
 		"2p1 10.244.1.1 foreign pod to host" "2 10.244.1.2 foreign host to pod"; do
 		read -r from to name <<< "$there_and_back"
 		check "$label: $name: ping" pings "$from" "$to"

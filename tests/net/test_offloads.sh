@@ -29,7 +29,7 @@ named() {
 	echo "${off:+without }${off:-all on}"
 }
 
-# now_is PLACE DEVICE MASK: as asked for; without tx checksums TSO and GSO are the kernel's to decide
+# now_is PLACE DEVICE MASK: as asked; without tx checksums TSO and GSO are the kernel's to decide
 now_is() {
 	at "$1" ethtool -k "$2" | sed 's/: \(on\|off\).*/ \1/' |
 		awk -v device="$1 $2" -v tx="$(bit "$3" 0)" -v rx="$(bit "$3" 1)" \
@@ -80,19 +80,25 @@ set_pods() {
 checksum_errors() {
 	local place
 	for place in 1p1 2p1 1 2; do
-		at $place awk '/^(Tcp|Udp):/ && !($1 in col) {
-				for (i = 2; i <= NF; i++) if ($i == "InCsumErrors") col[$1] = i; next }
-			/^(Tcp|Udp):/ { sum += $col[$1]; n++ }
-			END { if (n != 2) exit 1; print sum }' /proc/net/snmp || return
-	done | awk '{ sum += $1; n++ } END { if (n != 4) exit 1; print sum }'
+		at $place cat /proc/net/snmp || return
+	done | awk '
+		$1 != "Tcp:" && $1 != "Udp:" { next }
+		$2 ~ /[a-zA-Z]/ { # the line of names
+			for (i = 2; i <= NF; i++) if ($i == "InCsumErrors") column = i
+			next
+		}
+		{ sum += $column; n++ }
+		END { if (n != 8 || !column) exit 1; print sum }'
 }
 
 # arrives PODS-MASK UNDERLAY-MASK
 arrives() {
 	local before after
 	set_pods "$1" && set_underlay "$2" || return
-	before=$(checksum_errors) && tcp 1p1 "$(addr 2p1)" $BYTES &&
-		udp 2p1 "$(addr 1p1)" 10x9 10x1001 10x1444 10x5000 && after=$(checksum_errors) || return
+	before=$(checksum_errors) || return
+	tcp 1p1 "$(addr 2p1)" $BYTES || return
+	udp 2p1 "$(addr 1p1)" 10x9 10x1001 10x1444 10x5000 || return
+	after=$(checksum_errors) || return
 	echo "checksum errors: $before, then $after"
 	[ "$before" = "$after" ]
 }
@@ -100,7 +106,8 @@ arrives() {
 # mostly_fast NODE HOOK: nearly all that passed since the mark was fast
 mostly_fast() {
 	shown gains "$1" | awk -v hook="$2" '$1 == hook && $2 == "fast" { fast += $4 }
-		$1 == hook && $2 != "fast" { slow += $4 } END { exit !(fast > 20 * slow && fast > 1000) }'
+		$1 == hook && $2 != "fast" { slow += $4 }
+		END { exit !(fast > 20 * slow && fast > 1000) }'
 }
 
 all=$COMBINATIONS
@@ -134,6 +141,7 @@ for tiers in "tun tun" "bpf tun" "tun bpf"; do
 	check "${tiers/ //}: agents get ready" pair $tiers
 	serve 2p1 1p1
 	for mask in $all 0 $((all - 1)) $((all - 2)) $((all - 4)) $((all - 8)) $((all - 16)); do
-		check "${tiers/ //}: pods and underlay $(named $mask): 64 MB as sent" arrives $mask $mask
+		check "${tiers/ //}: pods and underlay $(named "$mask"): 64 MB as sent" \
+			arrives "$mask" "$mask"
 	done
 done

@@ -40,12 +40,10 @@ meters_reset() {
 	done
 }
 
-# meters_are_zero [but PLACE:DEVICE]
 # shellcheck disable=SC2120 # the argument is for the one caller that names other pods
 meters_are_zero() {
 	local m n bad=0
 	for m in $METERS; do
-		[ "$m" != "${2-}" ] || continue
 		n=$(metered "${m%:*}" "${m#*:}") || return
 		[ "$n" = 0 ] || { echo "$m saw $n"; bad=1; }
 	done
@@ -61,18 +59,18 @@ refused() {
 	shift 4
 	mark && meters_reset || return
 	"$@" || return
-	gained_is "$node" "$hook" "$verdict" "$reason" $N && others_quiet "$node" "$hook $verdict $reason" &&
-		meters_are_zero
+	gained_is "$node" "$hook" "$verdict" "$reason" $N || return
+	others_quiet "$hook $verdict $reason" && meters_are_zero
 }
 
-# others_quiet NODE COUNTER: no other counter of any node rose by more than chance traffic
+# others_quiet COUNTER: no other counter of any node rose by more than chance traffic
 others_quiet() {
 	local i
 	for i in 1 2 3; do
 		gains $i
 	done > "$WORK/all"
 	cat "$WORK/all"
-	awk -v want="^($2${PASSING:+|$PASSING})\$" '$3 == "not_ipv4" { next }
+	awk -v want="^($1${PASSING:+|$PASSING})\$" '$3 == "not_ipv4" { next }
 		$1 " " $2 " " $3 ~ want { next }
 		$4 > 10 { print "unexpected:", $0; bad = 1 } END { exit bad }' "$WORK/all"
 }
@@ -105,7 +103,7 @@ ready() {
 }
 
 endpoints_known() {
-	[ "$(weft_on 1 endpoints -j | jq length)" -ge 2 ] && [ "$(weft_on 3 endpoints -j | jq length)" -ge 1 ]
+	weft_on 1 endpoints -j | jq -e 'length == 2' && weft_on 3 endpoints -j | jq -e 'length >= 1'
 }
 
 # underlay HOOK: the hook of node 1 that refuses what comes by the wire
@@ -151,7 +149,7 @@ underlay_detour() {
 
 # nobody_counts COMMAND…: weft has nothing to do with it
 nobody_counts() {
-	mark && meters_reset && "$@" && others_quiet 1 none && meters_are_zero
+	mark && meters_reset && "$@" && others_quiet none && meters_are_zero
 }
 
 tier=bpf
