@@ -291,7 +291,7 @@ static void find_bridge_mac(struct agent *a)
 static void open_aggregator(struct agent *a)
 {
 	struct aggregator pair = {};
-	int err = aggregator_open(a->nl, a->opt->tun, &pair);
+	int err = aggregator_open(a->nl, a->opt->tun, underlay_uplink(a->underlay)->ifname, &pair);
 
 	if (err == 0)
 		err = datapath_attach(a->datapath, WEFT_HOOK_AGGREGATE, pair.rx_ifindex);

@@ -19,8 +19,6 @@
 
 /* As large as veth allows: the uplink has checked sizes, and aggregates are not limited by it. */
 #define PAIR_MTU 65535
-/* A queue per receiving CPU keeps the uplink's queues apart; more would only cost memory. */
-#define MAX_QUEUES 64
 
 static int name_pair(const char *tun, char tx[IF_NAMESIZE], char rx[IF_NAMESIZE])
 {
@@ -30,17 +28,40 @@ static int name_pair(const char *tun, char tx[IF_NAMESIZE], char rx[IF_NAMESIZE]
 	return 0;
 }
 
-static void put_end(struct nlmsghdr *nlh, const char *name)
+static int ethtool(const char *name, void *command)
 {
-	uint32_t queues = get_nprocs() < MAX_QUEUES ? get_nprocs() : MAX_QUEUES;
+	_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+	struct ifreq ifr = {.ifr_data = command};
 
+	if (fd < 0)
+		return -errno;
+	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
+	return ioctl(fd, SIOCETHTOOL, &ifr) ? -errno : 0;
+}
+
+/*
+ * One queue of the pair for each of the uplink's keeps CPUs apart; more would only cost time, as a
+ * device with one queue needs no choice. A driver that does not tell has one per CPU.
+ */
+static uint32_t queues_for(const char *uplink)
+{
+	struct ethtool_channels have = {.cmd = ETHTOOL_GCHANNELS};
+	uint32_t cpus = (uint32_t)get_nprocs(), n = cpus;
+
+	if (ethtool(uplink, &have) == 0 && have.rx_count + have.combined_count)
+		n = have.rx_count + have.combined_count;
+	return n < cpus ? n : cpus;
+}
+
+static void put_end(struct nlmsghdr *nlh, const char *name, uint32_t queues)
+{
 	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
 	mnl_attr_put_u32(nlh, IFLA_MTU, PAIR_MTU);
 	mnl_attr_put_u32(nlh, IFLA_NUM_TX_QUEUES, queues);
 	mnl_attr_put_u32(nlh, IFLA_NUM_RX_QUEUES, queues);
 }
 
-static int create_pair(struct nl *nl, const char *tx, const char *rx)
+static int create_pair(struct nl *nl, const char *tx, const char *rx, uint32_t queues)
 {
 	char buf[MNL_SOCKET_BUFFER_SIZE];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -49,13 +70,13 @@ static int create_pair(struct nl *nl, const char *tx, const char *rx)
 	nlh->nlmsg_type = RTM_NEWLINK;
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_CREATE | NLM_F_EXCL;
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
-	put_end(nlh, tx);
+	put_end(nlh, tx, queues);
 	info = mnl_attr_nest_start(nlh, IFLA_LINKINFO);
 	mnl_attr_put_strz(nlh, IFLA_INFO_KIND, "veth");
 	data = mnl_attr_nest_start(nlh, IFLA_INFO_DATA);
 	peer = mnl_attr_nest_start(nlh, VETH_INFO_PEER);
 	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
-	put_end(nlh, rx);
+	put_end(nlh, rx, queues);
 	mnl_attr_nest_end(nlh, peer);
 	mnl_attr_nest_end(nlh, data);
 	mnl_attr_nest_end(nlh, info);
@@ -78,14 +99,9 @@ static int set_up(struct nl *nl, uint32_t ifindex)
 
 static int set_offload(const char *name, uint32_t command, uint32_t on)
 {
-	_close_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 	struct ethtool_value value = {.cmd = command, .data = on};
-	struct ifreq ifr = {.ifr_data = (char *)&value};
 
-	if (fd < 0)
-		return -errno;
-	snprintf(ifr.ifr_name, sizeof(ifr.ifr_name), "%s", name);
-	return ioctl(fd, SIOCETHTOOL, &ifr) ? -errno : 0;
+	return ethtool(name, &value);
 }
 
 static int configure_pair(struct nl *nl, const char *tx, const char *rx, struct aggregator *out)
@@ -111,14 +127,14 @@ static int configure_pair(struct nl *nl, const char *tx, const char *rx, struct 
 	return 0;
 }
 
-int aggregator_open(struct nl *nl, const char *tun, struct aggregator *out)
+int aggregator_open(struct nl *nl, const char *tun, const char *uplink, struct aggregator *out)
 {
 	char tx[IF_NAMESIZE], rx[IF_NAMESIZE];
 	int err = name_pair(tun, tx, rx);
 
 	if (err)
 		return err;
-	err = create_pair(nl, tx, rx);
+	err = create_pair(nl, tx, rx, queues_for(uplink));
 	if (err && err != -EEXIST)
 		return err;
 	return configure_pair(nl, tx, rx, out);

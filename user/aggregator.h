@@ -16,8 +16,11 @@ struct aggregator {
 	uint8_t rx_mac[6];
 };
 
-/* Create or adopt the pair; -ENAMETOOLONG when no name can be derived from tun. */
-int aggregator_open(struct nl *nl, const char *tun, struct aggregator *out);
+/*
+ * Create or adopt the pair, with as many queues as the uplink receives by; -ENAMETOOLONG when no
+ * name can be derived from tun.
+ */
+int aggregator_open(struct nl *nl, const char *tun, const char *uplink, struct aggregator *out);
 /* 0 when there is none. */
 int aggregator_delete(struct nl *nl, const char *tun);
 
