@@ -5,8 +5,12 @@
 
 #include "parse.h"
 
-/* FIXED_GSO: without it the segment size would grow by what is removed. */
-#define DECAP_FLAGS (BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+/*
+ * FIXED_GSO: without it the segment size would grow by what is removed. Not NO_CSUM_RESET: what a
+ * device verified was the outer checksum (RFC 768 zero counts, too), which must not vouch for the
+ * inner one.
+ */
+#define DECAP_FLAGS BPF_F_ADJ_ROOM_FIXED_GSO
 
 #define PACKET_HOST 0 /* linux/if_packet.h: addressed to this device's own MAC */
 

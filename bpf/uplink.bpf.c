@@ -140,8 +140,6 @@ int weft_uplink(struct __sk_buff *skb)
 		return decline(WEFT_HOOK_UPLINK, reason, len);
 	if (bpf_skb_adjust_room(skb, -WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
 		return decline(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
-	/* One checksum fewer: what was verified was the outer one (RFC 768 zero counts, too). */
-	bpf_csum_level(skb, BPF_CSUM_LEVEL_DEC);
 	if (in.detour != WEFT_R_OK || !in.ep)
 		return to_host(&in, len);
 	if (in.aggregate)
