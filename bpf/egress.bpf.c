@@ -55,6 +55,22 @@ static __always_inline enum weft_reason check_source(struct __sk_buff *skb, stru
 	return ep->ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_SPOOFED_LOCAL;
 }
 
+/*
+ * Another pod's address is refused wherever the frame goes: the host may translate its destination
+ * into one on the overlay, and listens to more MACs than the gateway's.
+ */
+static __always_inline enum weft_reason
+check_neighbour(const struct __sk_buff *skb, const struct egress *e, enum weft_reason reason)
+{
+	u32 saddr = bpf_ntohl(e->ip->saddr);
+	const struct weft_endpoint *ep;
+
+	if (reason == WEFT_R_BAD_IP4 || !in_subnet(e->cfg, saddr))
+		return reason;
+	ep = endpoint_lookup(e->cfg, saddr);
+	return ep && ep->ifindex != skb->ifindex ? WEFT_R_SPOOFED_LOCAL : reason;
+}
+
 /* What a router must leave to the full stack. */
 static __always_inline enum weft_reason check_plain(const struct iphdr *ip)
 {
@@ -87,13 +103,15 @@ static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, stru
 	e->ip = (void *)(eth + 1);
 	if ((void *)(e->ip + 1) > e->data_end)
 		return WEFT_R_SHORT;
-	if (!mac_equal(eth->h_dest, e->cfg->bridge_mac))
-		return WEFT_R_NOT_GATEWAY;
-	reason = ip4_check_lengths(e->ip, skb->len - WEFT_ETH_HLEN);
+	reason = mac_equal(eth->h_dest, e->cfg->bridge_mac)
+			 ? ip4_check_lengths(e->ip, skb->len - WEFT_ETH_HLEN)
+			 : WEFT_R_NOT_GATEWAY;
 	if (reason == WEFT_R_OK)
 		reason = find_peer(e);
 	if (reason == WEFT_R_OK)
 		reason = check_source(skb, e, eth, hook);
+	else if (hook == WEFT_HOOK_PORT)
+		return check_neighbour(skb, e, reason);
 	if (reason == WEFT_R_OK)
 		reason = check_plain(e->ip);
 	if (reason == WEFT_R_OK)

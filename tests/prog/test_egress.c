@@ -95,6 +95,14 @@ static const struct egress_case cases[] = {
 	DROP(SPOOFED_LOCAL, .saddr = 0xffffffff),
 	DROP(SPOOFED_LOCAL, .saddr = IN(1, 0)), DROP(SPOOFED_LOCAL, .saddr = IN(1, 1)),
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3)),
+	/* Another pod's address is refused on every way, one that nobody has only on the overlay. */
+	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = IP(8, 8, 8, 8)),
+	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = OUT(2)),
+	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = IN(1, 1)),
+	PORT_SLOW(NOT_OVERLAY, .saddr = IN(1, 4), .daddr = IP(8, 8, 8, 8)),
+	PORT_SLOW(NOT_OVERLAY, .saddr = IN(2, 3), .daddr = IP(8, 8, 8, 8)),
+	PORT_SLOW(NOT_OVERLAY, .saddr = IP(9, 9, 9, 9), .daddr = IP(8, 8, 8, 8)),
+	PORT_SLOW(LOCAL, .saddr = IN(1, 4), .daddr = IN(1, 1)),
 	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 4)),
 	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 255)),
 	FAST(.saddr = IN(1, 5)),
@@ -181,6 +189,25 @@ static void expect_untouched(const char *name, const struct frame *in, enum weft
 	rig_run(RIG_PORT, in, gso_size, &got);
 	report(result_is(&got, ACT_NEXT, WEFT_HOOK_PORT, WEFT_SLOW, reason, in->len, in), name, in,
 	       &got.out);
+}
+
+/* Wherever the frame goes: the host listens to more MACs than the gateway's. */
+static void test_neighbour_frame(void)
+{
+	const struct ip_fields forged = {.saddr = IN(1, 3)};
+	struct result got;
+	struct frame in;
+
+	frame_from_pod(&in, &forged);
+	in.data[5] ^= 1;
+	rig_run(RIG_PORT, &in, 0, &got);
+	report(result_is(&got, ACT_SHOT, WEFT_HOOK_PORT, WEFT_DROP, WEFT_R_SPOOFED_LOCAL, in.len,
+			 &in),
+	       "port frame to another MAC, as another pod -> drop spoofed_local", &in, &got.out);
+	rig_run(RIG_BRIDGE, &in, 0, &got);
+	report(result_is(&got, ACT_NEXT, WEFT_HOOK_BRIDGE, WEFT_SLOW, WEFT_R_NOT_GATEWAY, in.len,
+			 &in),
+	       "bridge frame to another MAC, as another pod -> slow not_gateway", &in, &got.out);
 }
 
 static void test_frames(void)
@@ -297,6 +324,7 @@ void test_egress(void)
 	test_table(RIG_PORT);
 	test_table(RIG_BRIDGE);
 	test_frames();
+	test_neighbour_frame();
 	test_gso();
 	test_hints();
 	test_disabled();
