@@ -206,6 +206,8 @@ static int open_loop(struct agent *a)
 	if (err == 0)
 		err = loop_timer_new(a->loop, apply_table, a, &a->table_timer);
 	if (err == 0)
+		err = loop_timer_new(a->loop, apply_guard, a, &a->guard_timer);
+	if (err == 0)
 		err = open_signals(a);
 	if (err == 0)
 		err = nl_open(0, &a->nl);
@@ -340,6 +342,14 @@ static void abandon_datapath(struct agent *a)
 	aggregator_delete(a->nl, a->opt->tun);
 }
 
+static int take_tun(struct agent *a)
+{
+	if (port_guard_open(a->opt->tun, &a->guard))
+		log_warn("no nftables for bridges: local pods' addresses are not protected");
+	loop_timer_arm(a->guard_timer, 10, 0);
+	return apply_all(a);
+}
+
 static int choose_datapath(struct agent *a)
 {
 	int err;
@@ -349,11 +359,12 @@ static int choose_datapath(struct agent *a)
 			datapath_cleanup(a->pin_dir);
 		aggregator_delete(a->nl, a->opt->tun);
 		log_info("datapath tun: as demanded");
-		return apply_all(a);
+		return take_tun(a);
 	}
 	err = open_datapath(a);
 	if (err == 0) {
 		log_info("datapath bpf");
+		port_guard_delete(a->opt->tun);
 		return 0;
 	}
 	if (err == -EPROTO)
@@ -365,7 +376,7 @@ static int choose_datapath(struct agent *a)
 	a->status = EXIT_STOPPED;
 	log_warn("datapath tun: bpf is not available (%s)", strerror(-err));
 	abandon_datapath(a);
-	return apply_all(a);
+	return take_tun(a);
 }
 
 /* Addresses of the own subnet, marked by their offset. */
@@ -442,6 +453,7 @@ static void agent_close(struct agent *a)
 	ctl_close(a->ctl);
 	forward_stop(a->forward);
 	endpoints_close(a->endpoints);
+	port_guard_close(a->guard);
 	underlay_close(a->underlay);
 	datapath_close(a->datapath);
 	overlay_dev_close(&a->tun);

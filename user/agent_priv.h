@@ -8,6 +8,7 @@
 
 #include "agent.h"
 #include "aggregator.h"
+#include "port_guard.h"
 #include "ctl.h"
 #include "datapath.h"
 #include "endpoints.h"
@@ -36,10 +37,11 @@ struct agent {
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
 	struct aggregator aggregator; /* all zero: none */
+	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
 	uint32_t mtu; /* of the overlay device, as last configured */
 
-	struct loop_timer *reload_timer, *table_timer;
+	struct loop_timer *reload_timer, *table_timer, *guard_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	char pin_dir[PATH_MAX / 2];
@@ -64,6 +66,8 @@ void apply_endpoint(struct agent *a, const struct endpoint *ep);
 /* Rebuild the slow path's table soon; many calls make one table. */
 void apply_table_soon(struct agent *a);
 void apply_table(void *arg);
+/* The port guard's view of the endpoints. */
+void apply_guard(void *arg);
 
 /* report.c: what the verbs show. */
 json_t *report_verb(const char *verb, void *arg);

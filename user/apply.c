@@ -207,6 +207,14 @@ void apply_table_soon(struct agent *a)
 	loop_timer_arm(a->table_timer, 20, 0);
 }
 
+void apply_guard(void *arg)
+{
+	struct agent *a = arg;
+
+	if (a->guard)
+		port_guard_set(a->guard, a->endpoints);
+}
+
 int apply_device(struct agent *a)
 {
 	uint32_t mtu = underlay_uplink(a->underlay)->mtu - WEFT_OVERHEAD;
@@ -245,8 +253,12 @@ void apply_endpoint(struct agent *a, const struct endpoint *ep)
 {
 	struct weft_endpoint value = {.ifindex = ep->ifindex};
 
-	if (!a->datapath || !prefix4_contains(a->own.subnet, ep->addr))
+	if (!prefix4_contains(a->own.subnet, ep->addr))
 		return;
+	if (!a->datapath) {
+		loop_timer_arm(a->guard_timer, 10, 0);
+		return;
+	}
 	memcpy(value.mac, ep->mac, 6);
 	if (ep->ifindex && link_peer_is_elsewhere(a->nl, ep->ifindex))
 		value.flags |= WEFT_ENDPOINT_DIRECT;

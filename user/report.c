@@ -133,16 +133,20 @@ static void add_counter(json_t *list, uint32_t key, const struct weft_counter *c
 					      (json_int_t)counter->bytes));
 }
 
-/* The kernel's hooks from the maps, tunfd and socket from the loop: no key is in both. */
+/* The kernel's hooks from the maps or nftables, tunfd and socket from the loop: no key is in two. */
 static json_t *report_stats(const struct agent *a)
 {
 	static struct weft_counter bpf[WEFT_COUNTER_MAX], loop[WEFT_COUNTER_MAX];
+	const uint32_t refused_at_port =
+		WEFT_COUNTER(WEFT_HOOK_PORT, WEFT_DROP, WEFT_R_SPOOFED_LOCAL);
 	json_t *list = json_array();
 
 	memset(bpf, 0, sizeof(bpf));
 	memset(loop, 0, sizeof(loop));
 	if (a->datapath)
 		datapath_counters(a->datapath, bpf);
+	if (a->guard)
+		port_guard_count(a->guard, &bpf[refused_at_port]);
 	forward_counters(a->forward, loop);
 	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
 		bpf[key].packets += loop[key].packets;

@@ -14,6 +14,7 @@
 #include "log.h"
 #include "overlay_dev.h"
 #include "pins.h"
+#include "port_guard.h"
 #include "util.h"
 
 static void path_of(const char *dir, const char *name, char path[PATH_MAX])
@@ -148,6 +149,7 @@ static int teardown_devices(const char *tun)
 	if (err == 0)
 		err = aggregator_delete(nl, tun);
 	nl_close(nl);
+	port_guard_delete(tun); /* Refused only where there can be none. */
 	if (err == 0)
 		err = overlay_dev_delete(tun);
 	return err ? log_err(err, "%s", tun) : 0;

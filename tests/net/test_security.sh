@@ -11,6 +11,7 @@ N=10000
 PPS=20000
 STRANGER=192.0.2.77
 MEMBER=192.0.2.2
+SERVICE=198.18.0.1
 
 # attack KEY=VALUE…: datagrams from the switch to node 1
 attack() {
@@ -99,7 +100,7 @@ ready() {
 	for i in 1p1 1p2 2p1; do
 		udp $i "$(addr 3p1)" 10x100 && udp 3p1 "$(addr $i)" 10x100 || return
 	done
-	[ "$1" = tun ] || within 3 endpoints_known
+	within 3 endpoints_known
 }
 
 endpoints_known() {
@@ -135,6 +136,38 @@ tunnel() {
 		src=10.244.1.2 dst=10.244.2.2 count=$N pps=$PPS
 }
 
+# A service of the host's: its address stands for pod 1 of node 3.
+service_add() {
+	at 1 nft -f - <<-END
+		table ip service {
+			chain prerouting {
+				type nat hook prerouting priority dstnat;
+				ip daddr $SERVICE dnat to 10.244.3.2
+			}
+		}
+	END
+}
+
+# What a pod says by way of the service, and what it says as its neighbour
+neighbour() {
+	check "$tier: a service is set up" service_add
+	check "$tier: not forged: through the service all delivered" \
+		delivered 3p1:eth0 forge dst=$SERVICE
+	check "$tier: a pod as its neighbour" refused 1 port drop spoofed_local forge src=10.244.1.3
+	check "$tier: a pod as its neighbour, fragments" \
+		refused 1 port drop spoofed_local forge src=10.244.1.3 frag=0x2000
+	check "$tier: a pod as its neighbour, with IP options" \
+		refused 1 port drop spoofed_local forge src=10.244.1.3 options=1
+	check "$tier: a pod as its neighbour, through the service" \
+		refused 1 port drop spoofed_local forge src=10.244.1.3 dst=$SERVICE
+	check "$tier: a pod as its neighbour, to its node" \
+		refused 1 port drop spoofed_local forge src=10.244.1.3 dst=10.244.1.1
+	check "$tier: a pod as its neighbour, by its port's MAC" \
+		refused 1 port drop spoofed_local forge src=10.244.1.3 eth_dst="$(mac 1 veth1)"
+	check "$tier: a pod as its neighbour, to that neighbour" refused 1 port drop \
+		spoofed_local forge src=10.244.1.3 dst=10.244.1.3 eth_dst="$(mac 1p2 eth0)"
+}
+
 # What the uplink's program leaves to the socket must be refused there.
 underlay_detour() {
 	PASSING=${1-}
@@ -158,11 +191,7 @@ underlay uplink
 underlay_detour "uplink slow outer_options"
 check "$tier: wrong port" refused 1 uplink slow not_overlay attack port=8286
 check "$tier: not forged: all of a pod's delivered" delivered 3p1:eth0 forge
-check "$tier: a pod as its neighbour" refused 1 port drop spoofed_local forge src=10.244.1.3
-check "$tier: a pod as its neighbour, fragments" \
-	refused 1 port drop spoofed_local forge src=10.244.1.3 frag=0x2000
-check "$tier: a pod as its neighbour, with IP options" \
-	refused 1 port drop spoofed_local forge src=10.244.1.3 options=1
+neighbour
 check "$tier: a pod as its gateway" refused 1 port drop spoofed_local forge src=10.244.1.1
 check "$tier: a pod as its node" refused 1 port drop spoofed_local forge src=10.244.1.0
 check "$tier: a pod as a remote pod" refused 1 port drop spoofed_local forge src=10.244.2.2
@@ -179,6 +208,7 @@ underlay socket
 underlay_detour
 check "$tier: wrong port" nobody_counts attack port=8286
 check "$tier: not forged: all of a pod's delivered" delivered 3p1:eth0 forge
+neighbour
 check "$tier: a pod as its gateway" nobody_counts forge src=10.244.1.1
 check "$tier: a pod as its node" nobody_counts forge src=10.244.1.0
 check "$tier: a pod as a remote pod" refused 1 tunfd drop spoofed_local forge src=10.244.2.2
