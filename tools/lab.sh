@@ -68,6 +68,8 @@ lab_ns_add() {
 	# Thousands of short connections a second must not end for want of a source port.
 	in_ns "$1" sysctl -qw net.ipv4.tcp_tw_reuse=1 net.ipv4.ip_local_port_range="2000 65000"
 	in_ns "$1" sysctl -qw net.ipv4.tcp_tw_reuse_delay=100 2>/dev/null || true
+	# No measurement starts with what TCP remembers of the one before.
+	in_ns "$1" sysctl -qw net.ipv4.tcp_no_metrics_save=1
 	ip -n "$1" link set lo up
 }
 
@@ -390,7 +392,7 @@ lab_system_up() {
 	esac || return
 	LAB_SYSTEM=$system
 	lab_save
-	lab_perf_start "$(lab_end 2)" "$(lab_end_ip 2)" || return
+	lab_servers_start "$(lab_end 2)" "$(lab_end_ip 2)" || return
 	in_ns "$(lab_end 1)" ping -q -c 1 -W 3 "$(lab_end_ip 2)" > /dev/null ||
 		lab_die "$system: no answer to a ping"
 }
@@ -410,27 +412,37 @@ lab_one_cpu() {
 	renice -n -15 -p $$ > /dev/null
 }
 
-# lab_measure TEST [FLAG…]: one JSON object on stdout. TEST may name TCP's congestion control too,
-# as in tcp_stream:cubic; without, the machine's default is used. Cubic gets a window of 1 MB: with
-# a self-tuned one it falls, run by run, into one of two rates that lie a factor of three apart.
+# lab_measure TEST SECONDS: one JSON object on stdout. TCP bulk is measured by iperf3, all else by
+# tools/perf. TEST may name TCP's congestion control, as in tcp_stream:cubic; without, it is the
+# machine's default.
 lab_measure() {
-	local test=${1%%:*} cc=()
-	[ "$test" = "$1" ] || cc=(--congestion "${1#*:}" --window 1000000)
-	shift
-	lab_perf "$(lab_end 1)" "$(lab_end_ip 2)" "$test" "${cc[@]}" "$@"
+	case $1 in
+	tcp_stream | tcp_stream:*) lab_iperf3 "$1" "$2" ;;
+	*) lab_perf "$1" "$2" ;;
+	esac
 }
 
-# lab_perf_start NAMESPACE ADDRESS: a server of tools/perf in the background, until lab_down
-lab_perf_start() {
+lab_iperf3() {
+	local out cc=()
+	[ "${1%%:*}" = "$1" ] || cc=(-C "${1#*:}")
+	# jq runs afterwards: it would share the CPU with the transfer's first moments.
+	out=$(in_ns "$(lab_end 1)" timeout 60 iperf3 -c "$(lab_end_ip 2)" -t "$2" "${cc[@]}" -J \
+		2> /dev/null < /dev/null) || return
+	jq -c '.end | {test: "tcp_stream", rate: (.sum_received.bits_per_second / 8),
+		unit: "bytes/s", secs: .sum_received.seconds,
+		retransmits: .sum_sent.retransmits}' <<< "$out"
+}
+
+lab_perf() {
+	in_ns "$(lab_end 1)" timeout 60 "$PERF" client --to "$(lab_end_ip 2)" --port 5000 \
+		--test "$1" --secs "$2" --json
+}
+
+# lab_servers_start NAMESPACE ADDRESS: of both, in the background, until lab_down
+lab_servers_start() {
 	[ -x "$PERF" ] || { lab_die "$PERF is not built"; return; }
 	nsenter --net="/run/netns/$1" -- "$PERF" server --bind "$2" --port 5000 \
 		< /dev/null > /dev/null &
 	disown
-}
-
-# lab_perf NAMESPACE ADDRESS TEST [FLAG…]
-lab_perf() {
-	local ns=$1 addr=$2 test=$3
-	shift 3
-	in_ns "$ns" timeout 30 "$PERF" client --to "$addr" --port 5000 --test "$test" --json "$@"
+	in_ns "$1" iperf3 -s -D -B "$2"
 }

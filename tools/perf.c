@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * perf: a traffic generator whose own cost is as small and as even as it can be, because its
- * figures are read as ratios. Blocking system calls only, one per packet or transaction, and the
+ * perf: requests, connections and small packets, generated at a cost as small and as even as can
+ * be, because the figures are read as ratios. Blocking system calls only, one per packet or transaction, and the
  * first WARMUP_NS of each test do not count.
  *
  *   perf server --bind ADDR --port P
@@ -30,7 +30,7 @@
 
 #define NSEC 1000000000ULL
 #define WARMUP_NS (NSEC * 3 / 10)
-#define BUF_SIZE (128 * 1024) /* largest message, and the size of a bulk write */
+#define BUF_SIZE (128 * 1024) /* largest message */
 #define SINK_RCVBUF (32 << 20) /* bytes; the counting socket must survive the sender's time slice */
 #define REPLY_TIMEOUT_MS 200 /* a UDP request without an answer is sent again */
 #define CONNECT_TRIES 50 /* every 100 ms: the server may still be starting */
@@ -40,24 +40,17 @@
 enum mode {
 	MODE_ECHO = 'r', /* send back what comes */
 	MODE_ONCE = 'c', /* send this byte back, wait for the end */
-	MODE_SINK = 's', /* read to the end, answer a struct tally of what came after the warm-up */
 	MODE_COUNT = 'q', /* answer a struct tally of the UDP sink so far */
 };
 
-struct sink_request {
-	uint32_t window; /* receive buffer in bytes; 0: let the kernel tune it */
-};
-
 struct tally {
-	uint64_t units; /* bytes or packets */
-	uint64_t ns; /* time they took, or CLOCK_MONOTONIC at the count */
+	uint64_t packets;
+	uint64_t ns; /* CLOCK_MONOTONIC at the count */
 };
 
 struct options {
 	struct sockaddr_in addr;
 	const char *test;
-	const char *congestion; /* of tcp_stream; NULL: the machine's default */
-	uint32_t window; /* of tcp_stream; 0: tuned by the kernel */
 	double secs;
 	size_t size; /* 0: the test's own default */
 	bool json;
@@ -267,35 +260,12 @@ static void tcp_echo(int fd)
 	}
 }
 
-static void tcp_sink(int fd)
-{
-	uint64_t now = now_ns(), start = now + WARMUP_NS;
-	struct sink_request req;
-	struct tally tally = {0};
-	ssize_t n;
-
-	if (!recv_all(fd, &req, sizeof(req)))
-		return;
-	if (req.window && set_int(fd, SOL_SOCKET, SO_RCVBUFFORCE, (int)req.window) < 0)
-		return;
-	while ((n = recv(fd, buf, sizeof(buf), 0)) > 0) {
-		now = now_ns();
-		if (now >= start)
-			tally.units += (uint64_t)n;
-	}
-	tally.ns = now > start ? now - start : 0;
-	send_all(fd, &tally, sizeof(tally));
-}
-
-static void serve_long(int fd, char mode)
+static void serve_long(int fd)
 {
 	if (!child_forked())
 		return;
 	set_timeout(fd, 0);
-	if (mode == MODE_ECHO)
-		tcp_echo(fd);
-	else
-		tcp_sink(fd);
+	tcp_echo(fd);
 	exit(0);
 }
 
@@ -312,13 +282,12 @@ static void serve_connection(int fd)
 			(void)!recv(fd, &mode, 1, 0);
 		break;
 	case MODE_COUNT:
-		tally.units = __atomic_load_n(sink_packets, __ATOMIC_RELAXED);
+		tally.packets = __atomic_load_n(sink_packets, __ATOMIC_RELAXED);
 		tally.ns = now_ns();
 		send_all(fd, &tally, sizeof(tally));
 		break;
 	case MODE_ECHO:
-	case MODE_SINK:
-		serve_long(fd, mode);
+		serve_long(fd);
 		break;
 	}
 }
@@ -493,33 +462,7 @@ static void test_udp_pps(const struct options *opt, struct result *res)
 	after = sink_tally(opt);
 	res->unit = "packets/s";
 	res->secs = (double)(after.ns - before.ns) / (double)NSEC;
-	res->rate = (double)(after.units - before.units) / res->secs;
-	close(fd);
-}
-
-static void test_tcp_stream(const struct options *opt, struct result *res)
-{
-	int fd = tcp_open(opt, MODE_SINK);
-	size_t size = opt->size ? opt->size : BUF_SIZE;
-	uint64_t end = now_ns() + WARMUP_NS + (uint64_t)(opt->secs * (double)NSEC);
-	struct sink_request req = {.window = opt->window};
-	struct tally tally;
-
-	if (!send_all(fd, &req, sizeof(req)))
-		die("tcp_stream");
-	if (opt->congestion && setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, opt->congestion,
-					  (socklen_t)strlen(opt->congestion)) < 0)
-		die("TCP_CONGESTION");
-	while (now_ns() < end) {
-		if (!send_all(fd, buf, size))
-			die("tcp_stream");
-	}
-	shutdown(fd, SHUT_WR);
-	if (!recv_all(fd, &tally, sizeof(tally)))
-		die("tcp_stream");
-	res->unit = "bytes/s";
-	res->secs = (double)tally.ns / (double)NSEC;
-	res->rate = tally.ns ? (double)tally.units / res->secs : 0;
+	res->rate = (double)(after.packets - before.packets) / res->secs;
 	close(fd);
 }
 
@@ -527,8 +470,10 @@ static const struct test {
 	const char *name;
 	void (*run)(const struct options *opt, struct result *res);
 } tests[] = {
-	{"tcp_rr", test_tcp_rr},   {"tcp_crr", test_tcp_crr},	    {"udp_rr", test_udp_rr},
-	{"udp_pps", test_udp_pps}, {"tcp_stream", test_tcp_stream},
+	{"tcp_rr", test_tcp_rr},
+	{"tcp_crr", test_tcp_crr},
+	{"udp_rr", test_udp_rr},
+	{"udp_pps", test_udp_pps},
 };
 
 static void result_print(const struct options *opt, const struct result *res)
@@ -572,8 +517,7 @@ static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: perf server --bind ADDR --port P\n"
 			"       perf client --to ADDR --port P --test TEST [--secs S] [--size N] "
-			"[--json]\n"
-			"                   [--congestion NAME] [--window BYTES]\n");
+			"[--json]\n");
 	exit(2);
 }
 
@@ -588,13 +532,6 @@ static bool option_take(struct options *opt, int c)
 		n = strtol(optarg, NULL, 10);
 		opt->addr.sin_port = htons((uint16_t)n);
 		return n > 0 && n < 65535;
-	case 'c':
-		opt->congestion = optarg;
-		return true;
-	case 'w':
-		n = strtol(optarg, NULL, 10);
-		opt->window = (uint32_t)n;
-		return n > 0 && n <= 1 << 28;
 	case 't':
 		opt->test = optarg;
 		return true;
@@ -615,16 +552,10 @@ static bool option_take(struct options *opt, int c)
 int main(int argc, char **argv)
 {
 	static const struct option longs[] = {
-		{"bind", required_argument, NULL, 'a'},
-		{"to", required_argument, NULL, 'a'},
-		{"port", required_argument, NULL, 'p'},
-		{"test", required_argument, NULL, 't'},
-		{"secs", required_argument, NULL, 's'},
-		{"size", required_argument, NULL, 'n'},
-		{"congestion", required_argument, NULL, 'c'},
-		{"window", required_argument, NULL, 'w'},
-		{"json", no_argument, NULL, 'j'},
-		{0},
+		{"bind", required_argument, NULL, 'a'}, {"to", required_argument, NULL, 'a'},
+		{"port", required_argument, NULL, 'p'}, {"test", required_argument, NULL, 't'},
+		{"secs", required_argument, NULL, 's'}, {"size", required_argument, NULL, 'n'},
+		{"json", no_argument, NULL, 'j'},	{0},
 	};
 	struct options opt = {.secs = 2, .addr = {.sin_family = AF_INET}};
 	int c;
