@@ -105,6 +105,13 @@ static void set_route(uint32_t cell, uint32_t value)
 	set(skel->maps.routes, &cell, &value);
 }
 
+/* All that any test sets */
+static void clear_routes(void)
+{
+	for (uint32_t cell = 0; cell < 1024; cell++)
+		set_route(cell, WEFT_ROUTE_NONE);
+}
+
 static void set_endpoint(uint32_t index, uint32_t ifindex, uint16_t flags)
 {
 	struct weft_endpoint ep = {.ifindex = ifindex, .flags = flags};
@@ -120,6 +127,7 @@ static void set_cluster(void)
 
 	for (uint32_t i = 1; i <= 6; i++)
 		set_peer(i, IP(192, 0, 2, 1) + i, i == 3 ? 1400 : 1500, i != 2);
+	clear_routes();
 	set_route(1, WEFT_ROUTE_LOCAL);
 	set_route(2, 1);
 	set_route(3, 2);
@@ -154,6 +162,18 @@ void rig_configure(uint32_t flags)
 	};
 	memcpy(st.half[0].bridge_mac, bridge_mac, 6);
 	set_cluster();
+	set(skel->maps.state, &zero, &st);
+}
+
+void rig_resize_cells(uint32_t shift, uint32_t addr)
+{
+	struct weft_state st;
+	uint32_t zero = 0;
+
+	clear_routes();
+	set_route((addr - IP(10, 244, 0, 0)) >> shift, 1);
+	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
+	st.half[st.active].cell_shift = shift;
 	set(skel->maps.state, &zero, &st);
 }
 

@@ -45,6 +45,8 @@ int rig_open(void);
 void rig_close(void);
 /* The cluster above, flags as given (WEFT_CONFIG_*). */
 void rig_configure(uint32_t flags);
+/* Cells of another size, of which the one with addr (no other one) leads to PEER. */
+void rig_resize_cells(uint32_t shift, uint32_t addr);
 /* Let the maps' other half of the state be the valid one. */
 void rig_flip_state(void);
 /* The shortest IPv4 frame that BPF_PROG_TEST_RUN takes (net/bpf/test_run.c). */

@@ -318,6 +318,21 @@ static void test_disabled(void)
 	rig_configure(ON);
 }
 
+static void test_cell_sizes(void)
+{
+	static const uint32_t shifts[] = {0, 1, 7, 9, 15, 16};
+	const struct egress_case there = FAST(.daddr = REMOTE);
+	const struct egress_case elsewhere = SLOW(NO_ROUTE, .daddr = IN(200, 1));
+
+	for (size_t i = 0; i < ARRAY_SIZE(shifts); i++) {
+		rig_resize_cells(shifts[i], REMOTE);
+		run_case(&there, RIG_PORT);
+		if (shifts[i] < 15)
+			run_case(&elsewhere, RIG_PORT);
+	}
+	rig_configure(ON);
+}
+
 void test_egress(void)
 {
 	rig_configure(ON);
@@ -329,6 +344,7 @@ void test_egress(void)
 	test_hints();
 	test_disabled();
 	test_entropy();
+	test_cell_sizes();
 	rig_flip_state();
 	run_case(&cases[0], RIG_PORT);
 	rig_configure(ON);
