@@ -42,8 +42,6 @@
 #define KEEPALIVE_S 30
 /* A flood of events can overrun the socket again and again; it must not make us dump as often. */
 #define RESYNC_INTERVAL_MS 500
-/* Beyond any uptime: a timer cannot be freed before its loop. */
-#define NEVER_MS UINT64_MAX
 
 static uint64_t now_ms(void)
 {
@@ -278,7 +276,7 @@ static void on_probe_timer(void *arg)
 	for (int i = 0; i < PROBE_BATCH; i++) {
 		s = eps_dequeue(e);
 		if (!s) {
-			loop_timer_arm(e->probe_timer, NEVER_MS, 0);
+			loop_timer_disarm(e->probe_timer);
 			e->probing = false;
 			return;
 		}
@@ -389,11 +387,11 @@ void endpoints_close(struct endpoints *e)
 	if (!e)
 		return;
 	if (e->probe_timer)
-		loop_timer_arm(e->probe_timer, NEVER_MS, 0);
+		loop_timer_disarm(e->probe_timer);
 	if (e->keepalive_timer)
-		loop_timer_arm(e->keepalive_timer, NEVER_MS, 0);
+		loop_timer_disarm(e->keepalive_timer);
 	if (e->resync_timer)
-		loop_timer_arm(e->resync_timer, NEVER_MS, 0);
+		loop_timer_disarm(e->resync_timer);
 	if (e->watch) {
 		loop_remove(e->loop, nl_fd(e->watch));
 		nl_close(e->watch);
