@@ -3,40 +3,15 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/neighbour.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
-#define MAC_BYTES 6
-/* The largest request here has a header of 16 bytes and two attributes. */
-#define REQUEST_BYTES 128
+#include "rtnl_msg.h"
+
 /* <net/if.h> has no name for it, and <linux/if.h> cannot be included beside it. */
 #define LOWER_UP (1u << 16)
-
-struct request_buf {
-	char data[REQUEST_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
-};
-
-static struct nlmsghdr *put_header(struct request_buf *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf->data);
-
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = flags;
-	return nlh;
-}
-
-static bool is_attr(const struct nlattr *attr, uint16_t type, size_t bytes)
-{
-	return mnl_attr_get_type(attr) == type && mnl_attr_get_payload_len(attr) >= bytes;
-}
-
-static bool is_string(const struct nlattr *attr, uint16_t type)
-{
-	return mnl_attr_get_type(attr) == type && mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0;
-}
 
 /* Links. */
 

@@ -3,7 +3,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <libmnl/libmnl.h>
 #include <linux/if.h>
 #include <linux/if_arp.h>
 #include <linux/if_link.h>
@@ -11,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "rtnl_msg.h"
 #include "util.h"
 
 /* linux/neighbour.h before 5.16 */
@@ -19,31 +19,9 @@
 #define NDA_FLAGS_EXT 15
 #endif
 
-#define MAC_BYTES 6
-/* The largest request here has a header of 16 bytes and a handful of attributes. */
-#define REQUEST_BYTES 256
-
-struct request_buf {
-	char data[REQUEST_BYTES] __attribute__((aligned(NLMSG_ALIGNTO)));
-};
-
-static struct nlmsghdr *put_header(struct request_buf *buf, uint16_t type, uint16_t flags)
-{
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf->data);
-
-	nlh->nlmsg_type = type;
-	nlh->nlmsg_flags = flags;
-	return nlh;
-}
-
 static uint32_t get_addr(const struct nlattr *attr)
 {
 	return ntohl(mnl_attr_get_u32(attr));
-}
-
-static bool is_attr(const struct nlattr *attr, uint16_t type, size_t bytes)
-{
-	return mnl_attr_get_type(attr) == type && mnl_attr_get_payload_len(attr) >= bytes;
 }
 
 static void parse_linkinfo(const struct nlattr *info, struct rtnl_link *link)
@@ -51,8 +29,7 @@ static void parse_linkinfo(const struct nlattr *info, struct rtnl_link *link)
 	const struct nlattr *attr;
 
 	mnl_attr_for_each_nested (attr, info) {
-		if (mnl_attr_get_type(attr) != IFLA_INFO_SLAVE_KIND ||
-		    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) < 0)
+		if (!is_string(attr, IFLA_INFO_SLAVE_KIND))
 			continue;
 		/* A member of a VRF keeps its addresses and routes. */
 		link->port = strcmp(mnl_attr_get_str(attr), "vrf") != 0;
@@ -61,8 +38,7 @@ static void parse_linkinfo(const struct nlattr *info, struct rtnl_link *link)
 
 static void parse_link_attr(const struct nlattr *attr, struct rtnl_link *link)
 {
-	if (mnl_attr_get_type(attr) == IFLA_IFNAME &&
-	    mnl_attr_validate(attr, MNL_TYPE_NUL_STRING) == 0)
+	if (is_string(attr, IFLA_IFNAME))
 		snprintf(link->ifname, sizeof(link->ifname), "%s", mnl_attr_get_str(attr));
 	else if (is_attr(attr, IFLA_MTU, sizeof(uint32_t)))
 		link->mtu = mnl_attr_get_u32(attr);
