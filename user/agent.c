@@ -17,6 +17,8 @@
 #include "state_dir.h"
 #include "util.h"
 
+#define RETRY_MS 1000 /* after a state that could not be applied in full */
+
 /* Events of the underlay, the pods and the programs. */
 
 static void on_peer(uint32_t public_ip, void *arg)
@@ -114,10 +116,13 @@ static bool same_identity(const struct agent *a, const struct netconf *conf,
 /* Takes *next over when it is good; else says why and everything stays as it was. */
 static void accept_state(struct agent *a, struct netconf *next)
 {
+	const char *source = strchr(a->opt->store, ':') + 1; /* as store_read() names it */
+	char reason[NETCONF_ERROR_LEN];
 	struct lease own;
 
-	if (apply_find_own(next, a->public_ip, &own, a->store_error)) {
-		log_warn("%s: refused: %s", a->opt->store, a->store_error);
+	if (apply_find_own(next, a->public_ip, &own, reason)) {
+		snprintf(a->store_error, sizeof(a->store_error), "%.160s: %.300s", source, reason);
+		log_warn("refused: %s", a->store_error);
 		netconf_free(next);
 		return;
 	}
@@ -133,8 +138,13 @@ static void accept_state(struct agent *a, struct netconf *next)
 	netconf_free(&a->conf);
 	a->conf = *next;
 	a->own = own;
-	if (apply_all(a))
-		log_warn("%s: not applied completely", a->opt->store);
+	a->incomplete = apply_all(a) != 0;
+	if (a->incomplete) {
+		snprintf(a->store_error, sizeof(a->store_error),
+			 "%.160s: could not be applied in full; trying again", source);
+		log_warn("%s", a->store_error);
+		loop_timer_arm(a->reload_timer, RETRY_MS, 0);
+	}
 	log_info("%s: %zu leases", a->opt->store, a->conf.n_leases);
 }
 
@@ -149,7 +159,7 @@ static void reload(void *arg)
 		log_warn("refused: %s", error);
 		return;
 	}
-	if (netconf_equal(&next, &a->conf)) {
+	if (netconf_equal(&next, &a->conf) && !a->incomplete) {
 		a->store_error[0] = '\0';
 		netconf_free(&next);
 		return;

@@ -47,6 +47,7 @@ struct agent {
 	char pin_dir[PATH_MAX / 2];
 	int lock_fd;
 	int signal_fd;
+	bool incomplete; /* a state was taken over that could not be applied in full */
 	bool restart; /* run the program again in place of this process */
 	enum weft_exit status;
 };

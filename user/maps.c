@@ -450,8 +450,8 @@ static void plan_commit(struct maps *m, struct plan *plan)
 	m->n_prefixes = plan->n_prefixes;
 }
 
-int maps_set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
-		    const struct datapath_route *routes, size_t n)
+static int set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
+		      const struct datapath_route *routes, size_t n)
 {
 	struct plan plan = {};
 	int err = plan_build(m, &plan, network, cell_shift, routes, n);
@@ -469,6 +469,34 @@ int maps_set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
 	}
 	plan_free(&plan);
 	return err;
+}
+
+/* Routes that need no new slot; the others are left out. */
+static size_t known_routes(const struct maps *m, const struct datapath_route *routes, size_t n,
+			   struct datapath_route *known)
+{
+	size_t n_known = 0;
+
+	for (size_t i = 0; i < n; i++)
+		if (routes[i].local || entry_find(m, routes[i].public_ip))
+			known[n_known++] = routes[i];
+	return n_known;
+}
+
+/* More new peers than slots: those that leave go first. */
+int maps_set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
+		    const struct datapath_route *routes, size_t n)
+{
+	_free_ struct datapath_route *known = calloc(n + 1, sizeof(*known));
+	size_t n_known;
+	int err = 0;
+
+	if (!known)
+		return -ENOMEM;
+	n_known = known_routes(m, routes, n, known);
+	if (n - n_known > m->n_free + m->n_pending)
+		err = set_routes(m, network, cell_shift, known, n_known);
+	return err ? err : set_routes(m, network, cell_shift, routes, n);
 }
 
 /* Point everything that leads to the entry's old slot to the new one. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "verb_check.h"
 
+#include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
@@ -22,6 +23,12 @@ static int count_leases(const char *url, size_t *count, char error[NETCONF_ERROR
 	store_close(store);
 	if (err)
 		return err;
+	if (conf.n_leases == 0) {
+		snprintf(error, NETCONF_ERROR_LEN, "%s: $.Leases: none: no node could use it",
+			 strchr(url, ':') + 1);
+		netconf_free(&conf);
+		return -EINVAL;
+	}
 	*count = conf.n_leases;
 	netconf_free(&conf);
 	return 0;
