@@ -84,7 +84,7 @@ static __always_inline enum weft_reason check_plain(const struct iphdr *ip)
 static __always_inline enum weft_reason check_peer(const struct __sk_buff *skb,
 						   const struct egress *e)
 {
-	if (!(e->peer->flags & WEFT_PEER_RESOLVED))
+	if (!e->peer->ifindex)
 		return WEFT_R_NO_NEIGHBOR;
 	return check_size(skb, e->peer, e->ip, e->data_end);
 }
@@ -142,6 +142,17 @@ static __always_inline enum weft_reason classify_routed(struct __sk_buff *skb, s
 	return check_peer(skb, e);
 }
 
+/* Where the next hop's MAC is not known yet, the kernel asks for it, also when no agent lives. */
+static __always_inline int send_to(const struct weft_peer *peer, enum weft_hook hook, u32 len)
+{
+	if (!(peer->flags & WEFT_PEER_RESOLVED)) {
+		count(hook, WEFT_FAST, WEFT_R_NO_NEIGHBOR, len);
+		return bpf_redirect_neigh(peer->ifindex, NULL, 0, 0);
+	}
+	count(hook, WEFT_FAST, WEFT_R_OK, len);
+	return bpf_redirect(peer->ifindex, 0);
+}
+
 static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
 {
 	struct egress e = {.cfg = config_get()};
@@ -163,8 +174,7 @@ static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
 		return drop(hook, WEFT_R_HELPER, len);
 	ip4_decrease_ttl(ip);
 	write_outer(skb_data(skb), e.peer, len - WEFT_ETH_HLEN, sport);
-	count(hook, WEFT_FAST, WEFT_R_OK, len);
-	return bpf_redirect(e.peer->ifindex, 0);
+	return send_to(e.peer, hook, len);
 }
 
 SEC("tc")
@@ -201,6 +211,5 @@ int weft_tun(struct __sk_buff *skb)
 	    skb_data(skb) + WEFT_HEADER_LEN > skb_data_end(skb))
 		return drop(hook, WEFT_R_HELPER, len);
 	write_outer(skb_data(skb), e.peer, len, sport);
-	count(hook, WEFT_FAST, WEFT_R_OK, len);
-	return bpf_redirect(e.peer->ifindex, 0);
+	return send_to(e.peer, hook, len);
 }

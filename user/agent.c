@@ -23,7 +23,7 @@
 
 static void on_peer(uint32_t public_ip, void *arg)
 {
-	apply_peer(arg, public_ip, true);
+	apply_peer(arg, public_ip, false);
 	apply_table_soon(arg);
 }
 

@@ -61,8 +61,11 @@ int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease 
 int apply_all(struct agent *a);
 int apply_config(struct agent *a);
 int apply_device(struct agent *a);
-/* One peer's header from the underlay's view of it. */
-void apply_peer(struct agent *a, uint32_t public_ip, bool even_unresolved);
+/*
+ * One peer's header from the underlay's view of it. keep: a header with MACs, adopted perhaps, stays
+ * as long as there is none better.
+ */
+void apply_peer(struct agent *a, uint32_t public_ip, bool keep);
 void apply_endpoint(struct agent *a, const struct endpoint *ep);
 /* Rebuild the slow path's table soon; many calls make one table. */
 void apply_table_soon(struct agent *a);

@@ -69,22 +69,23 @@ static void build_peer(const struct agent *a, uint32_t public_ip, const struct n
 		.mtu = hop->mtu,
 	};
 	peer->ip_csum = checksum_words(peer);
+	peer->ifindex = hop->ifindex;
 	if (!hop->resolved)
 		return;
 	memcpy(peer->eth_dst, hop->dst_mac, 6);
 	memcpy(peer->eth_src, hop->src_mac, 6);
-	peer->ifindex = hop->ifindex;
 	peer->flags = WEFT_PEER_RESOLVED;
 }
 
-void apply_peer(struct agent *a, uint32_t public_ip, bool even_unresolved)
+void apply_peer(struct agent *a, uint32_t public_ip, bool keep)
 {
 	struct weft_peer peer;
 	struct nexthop hop;
 
 	if (!a->datapath || underlay_nexthop(a->underlay, public_ip, &hop))
 		return;
-	if (!hop.resolved && !even_unresolved)
+	if (keep && !hop.resolved &&
+	    (!hop.ifindex || datapath_peer_is_resolved(a->datapath, public_ip)))
 		return;
 	build_peer(a, public_ip, &hop, &peer);
 	datapath_set_peer(a->datapath, public_ip, &peer);
@@ -163,9 +164,8 @@ static int apply_peers(struct agent *a)
 		return -ENOMEM;
 	n = collect_ips(a, ips, false);
 	err = underlay_set_peers(a->underlay, ips, n);
-	/* Not yet resolved is not news: an adopted header is better than none. */
 	for (size_t i = 0; i < n && err == 0; i++)
-		apply_peer(a, ips[i], false);
+		apply_peer(a, ips[i], true);
 	return err;
 }
 

@@ -458,6 +458,11 @@ int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shif
 	return maps_set_routes(dp->maps, network, cell_shift, routes, n);
 }
 
+bool datapath_peer_is_resolved(const struct datapath *dp, uint32_t public_ip)
+{
+	return maps_peer_is_resolved(dp->maps, public_ip);
+}
+
 int datapath_set_peer(struct datapath *dp, uint32_t public_ip, const struct weft_peer *peer)
 {
 	return maps_set_peer(dp->maps, public_ip, peer);

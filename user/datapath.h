@@ -56,6 +56,8 @@ struct datapath_route { /* a lease as the maps see it; host byte order */
  */
 int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shift,
 			const struct datapath_route *routes, size_t n);
+/* Has the peer's header got MACs? */
+bool datapath_peer_is_resolved(const struct datapath *dp, uint32_t public_ip);
 /* Replace the prebuilt header of one peer (see abi.h for what it holds). */
 int datapath_set_peer(struct datapath *dp, uint32_t public_ip, const struct weft_peer *peer);
 /* index: address minus subnet base. ep->ifindex 0 removes. */

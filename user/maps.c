@@ -518,6 +518,13 @@ static int flip_slot(struct maps *m, const struct peer_entry *entry, uint32_t sl
 	return 0;
 }
 
+bool maps_peer_is_resolved(const struct maps *m, uint32_t public_ip)
+{
+	const struct peer_entry *entry = entry_find(m, public_ip);
+
+	return entry && m->peers[entry->slot].flags & WEFT_PEER_RESOLVED;
+}
+
 int maps_set_peer(struct maps *m, uint32_t public_ip, const struct weft_peer *peer)
 {
 	struct peer_entry *entry = entry_find(m, public_ip);

@@ -7,6 +7,7 @@
 #define WEFT_USER_MAPS_H
 
 #include <stddef.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "weft/abi.h"
@@ -32,6 +33,7 @@ void maps_close(struct maps *maps);
 int maps_set_config(struct maps *maps, const struct weft_config *config);
 int maps_set_routes(struct maps *maps, uint32_t network, uint8_t cell_shift,
 		    const struct datapath_route *routes, size_t n);
+bool maps_peer_is_resolved(const struct maps *maps, uint32_t public_ip);
 int maps_set_peer(struct maps *maps, uint32_t public_ip, const struct weft_peer *peer);
 int maps_set_endpoint(struct maps *maps, uint32_t index, const struct weft_endpoint *ep);
 int maps_counters(const struct maps *maps, struct weft_counter out[WEFT_COUNTER_MAX]);

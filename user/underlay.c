@@ -158,7 +158,7 @@ static struct nexthop current_nexthop(const struct peer *p)
 	if (!p->device)
 		return hop;
 	link = &p->device->link;
-	hop.ifindex = link->ifindex;
+	hop.ifindex = link->up ? link->ifindex : 0;
 	hop.mtu = p->route_mtu && p->route_mtu < link->mtu ? p->route_mtu : link->mtu;
 	memcpy(hop.src_mac, link->mac, sizeof(hop.src_mac));
 	if (!p->neighbour)

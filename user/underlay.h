@@ -27,8 +27,8 @@ struct uplink {
 
 /* How to reach one peer. What is not known is 0; dst_mac always while not resolved. */
 struct nexthop {
-	bool resolved; /* macs, ifindex valid */
-	uint32_t ifindex; /* output device of the route */
+	bool resolved; /* MACs valid, ifindex not 0 */
+	uint32_t ifindex; /* output device of the route, while it is up */
 	uint8_t dst_mac[6];
 	uint8_t src_mac[6]; /* of the output device */
 	uint32_t gateway; /* host byte order; the peer itself when on link */

@@ -52,7 +52,7 @@
 #define WEFT_ROUTE_LPM 0xffffffffU /* prefixes longer than a cell: ask `prefixes` */
 
 enum weft_peer_flags {
-	WEFT_PEER_RESOLVED = 1 << 0, /* MACs and ifindex are valid */
+	WEFT_PEER_RESOLVED = 1 << 0, /* MACs are valid; else the kernel is to find them */
 	WEFT_PEER_ASYMMETRIC = 1 << 1, /* answers from another MAC than it is reached by */
 };
 
@@ -79,7 +79,7 @@ struct weft_peer {
 	__be16 udp_check;
 	/* From here on not on the wire. */
 	__u16 flags; /* WEFT_PEER_* */
-	__u32 ifindex; /* where to send: the route's device */
+	__u32 ifindex; /* where to send: the route's device, 0 = no way */
 	__u32 ip_csum; /* unfolded sum of the IPv4 header above, as 16-bit wire words */
 	__u32 mtu; /* largest outer packet (IPv4 total length), bytes */
 	__u32 pad[2];

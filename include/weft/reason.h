@@ -49,7 +49,7 @@
 	X(TTL, "ttl") /* TTL used up: the stack answers time exceeded */ \
 	X(NO_ROUTE, "no_route") /* inside the network, no lease */ \
 	X(NO_ENDPOINT, "no_endpoint") /* local address not (yet) known as an endpoint */ \
-	X(NO_NEIGHBOR, "no_neighbor") /* peer's next hop not resolved */ \
+	X(NO_NEIGHBOR, "no_neighbor") /* MAC of the peer's next hop not known */ \
 	X(TOO_BIG, "too_big") /* does not fit the peer's MTU */ \
 	X(GSO, "gso") /* segmentation type the fast path cannot carry */ \
 	X(GLUED, "glued") /* several datagrams behind one outer header */ \

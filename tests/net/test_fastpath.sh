@@ -76,6 +76,22 @@ warm() {
 		within 2 endpoint_known 2 10.244.2.2
 }
 
+# Node 1 knows its pod and node 2, not the latter's MAC; then its agent dies.
+orphan() {
+	lab_up && at 2 sysctl -qw net.ipv4.conf.wire0.arp_ignore=8 &&
+		lab_agent_start 1 --datapath bpf && at 1p1 ping -q -c 1 -W 1 10.244.1.1 &&
+		within 3 endpoint_known 1 10.244.1.2 || return
+	lab_agent_stop 1 KILL
+	at 2 sysctl -qw net.ipv4.conf.wire0.arp_ignore=0
+	lab_agent_start 2 --datapath bpf && at 1 ip neigh flush dev wire0 nud all
+}
+
+# asked_for PACKETS: so many at least, as the next agent tells by the maps
+asked_for() {
+	lab_agent_start 1 --datapath bpf && [ "$(counter 1 port fast no_neighbor)" -ge "$1" ] &&
+		[ "$(counter 1 tun fast no_neighbor)" -ge 300 ]
+}
+
 # Slow by hook and reason, and delivered or answered
 odd_packets() {
 	check "fragments are slow at the port and uplink, fast at the overlay device" counts \
@@ -180,6 +196,12 @@ odd_packets
 for way in -I -U -T; do
 	check "bpf: traceroute $way shows both nodes" hops $way 10.244.1.1 10.244.2.0 10.244.2.2
 done
+
+check "next hop unknown, no agent: one agent gets ready and dies" orphan
+serve 1p1 2p1
+check "next hop unknown, no agent: the kernel asks" within 3 udp 1p1 10.244.2.2 1x100
+check "next hop unknown, no agent: nothing is lost" udp 1p1 10.244.2.2 1000x100 100x3000
+check "next hop unknown, no agent: all went the short way" asked_for 1000
 
 check "oversize, bpf: agents get ready" pair bpf bpf --mtu 1500
 serve 1p1 2p1

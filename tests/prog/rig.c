@@ -69,7 +69,7 @@ static void set(struct bpf_map *map, const void *key, const void *value)
 	must(bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY), bpf_map__name(map));
 }
 
-static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, bool resolved)
+static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, uint32_t ifindex, bool resolved)
 {
 	struct weft_peer peer = {
 		.eth_proto = htons(0x0800),
@@ -82,7 +82,7 @@ static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, bool resolved)
 		.sport = htons(8285),
 		.dport = htons(8285),
 		.flags = resolved ? WEFT_PEER_RESOLVED : 0,
-		.ifindex = 1,
+		.ifindex = ifindex,
 		.mtu = mtu,
 	};
 	__be32 member = htonl(addr);
@@ -126,7 +126,8 @@ static void set_cluster(void)
 	uint32_t slot = 4;
 
 	for (uint32_t i = 1; i <= 6; i++)
-		set_peer(i, IP(192, 0, 2, 1) + i, i == 3 ? 1400 : 1500, i != 2);
+		set_peer(i, IP(192, 0, 2, 1) + i, i == 3 ? 1400 : 1500, 1, i != 2);
+	set_peer(7, IP(192, 0, 2, 8), 1500, 0, false);
 	clear_routes();
 	set_route(1, WEFT_ROUTE_LOCAL);
 	set_route(2, 1);
@@ -136,6 +137,7 @@ static void set_cluster(void)
 	set(skel->maps.prefixes, &half, &slot);
 	set_route(6, 5);
 	set_route(7, 5);
+	set_route(9, 7);
 	set_route(255, 6);
 	set_endpoint(2, 1, WEFT_ENDPOINT_DIRECT);
 	set_endpoint(3, 77, WEFT_ENDPOINT_DIRECT);

@@ -4,10 +4,11 @@
  *   this node     10.244.1.0/24 at 192.0.2.1; pods .2 (the port of the test), .3 (another port),
  *                 .5 (a port that redirect-peer cannot reach); .4 is not known
  *   10.244.2.0/24 at 192.0.2.2   resolved, MTU 1500
- *   10.244.3.0/24 at 192.0.2.3   not resolved
+ *   10.244.3.0/24 at 192.0.2.3   on the way there the next hop's MAC is not known
  *   10.244.4.0/24 at 192.0.2.4   resolved, MTU 1400
  *   10.244.5.0/25 at 192.0.2.5   a prefix longer than a cell; the other half is free
  *   10.244.6.0/23 at 192.0.2.6   a prefix of two cells
+ *   10.244.9.0/24 at 192.0.2.8   no way there
  *   10.244.255.0/24 at 192.0.2.7 the last cell
  */
 #ifndef WEFT_TESTS_RIG_H

@@ -27,6 +27,10 @@ struct egress_case {
 	{ \
 		.ip = {__VA_ARGS__}, .verdict = WEFT_SLOW, .reason = WEFT_R_##why \
 	}
+#define FAST_WHY(to, why, ...) \
+	{ \
+		.ip = {__VA_ARGS__}, .verdict = WEFT_FAST, .reason = WEFT_R_##why, .peer = (to) \
+	}
 #define DROP(why, ...) \
 	{ \
 		.ip = {__VA_ARGS__}, .verdict = WEFT_DROP, .reason = WEFT_R_##why \
@@ -69,7 +73,8 @@ static const struct egress_case cases[] = {
 	SLOW(NO_ROUTE, .daddr = IN(8, 0)), SLOW(NO_ROUTE, .daddr = IN(0, 1)),
 	FAST_TO(OUT(7), .daddr = IN(255, 255)),
 	SLOW(NO_ROUTE, .daddr = IN(254, 1)),
-	SLOW(NO_NEIGHBOR, .daddr = IN(3, 1)),
+	FAST_WHY(OUT(3), NO_NEIGHBOR, .daddr = IN(3, 1)),
+	SLOW(NO_NEIGHBOR, .daddr = IN(9, 1)),
 	SLOW(LOCAL, .daddr = IN(1, 0)), SLOW(LOCAL, .daddr = IN(1, 1)),
 	SLOW(LOCAL, .daddr = IN(1, 3)), SLOW(LOCAL, .daddr = IN(1, 255)),
 	SLOW(NOT_OVERLAY, .daddr = IP(10, 243, 255, 255)),

@@ -75,6 +75,8 @@ static uint32_t owner(uint32_t addr)
 		return addr & 0x80 ? 0 : OUT(5);
 	if (subnet == 6 || subnet == 7)
 		return OUT(6);
+	if (subnet == 9)
+		return OUT(8);
 	return subnet == 255 ? OUT(7) : 0;
 }
 
@@ -102,7 +104,7 @@ static bool carries_egress(const struct frame *in)
 	if (get32(ip + 12) != POD && get32(ip + 12) != IN(1, 5))
 		return false;
 	to = owner(get32(ip + 16));
-	return to && to != OUT(3) && get16(ip + 2) + 28 <= (to == OUT(4) ? 1400 : 1500);
+	return to && to != OUT(8) && get16(ip + 2) + 28 <= (to == OUT(4) ? 1400 : 1500);
 }
 
 /* May the peer's frame be decapsulated at all (to the pod or to the host)? */
