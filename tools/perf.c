@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * perf: requests, connections and small packets, generated at a cost as small and as even as can
- * be, because the figures are read as ratios. Blocking system calls only, one per packet or transaction, and the
- * first WARMUP_NS of each test do not count.
+ * be, because the figures are read as ratios. Blocking system calls only, one per packet or
+ * transaction, and the first WARMUP_NS of each test do not count.
  *
  *   perf server --bind ADDR --port P
  *   perf client --to ADDR --port P --test TEST [--secs S] [--size N] [--json]

@@ -62,8 +62,8 @@ int apply_all(struct agent *a);
 int apply_config(struct agent *a);
 int apply_device(struct agent *a);
 /*
- * One peer's header from the underlay's view of it. keep: a header with MACs, adopted perhaps, stays
- * as long as there is none better.
+ * One peer's header from the underlay's view of it. keep: a header with MACs, adopted perhaps,
+ * stays as long as there is none better.
  */
 void apply_peer(struct agent *a, uint32_t public_ip, bool keep);
 void apply_endpoint(struct agent *a, const struct endpoint *ep);

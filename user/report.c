@@ -133,7 +133,7 @@ static void add_counter(json_t *list, uint32_t key, const struct weft_counter *c
 					      (json_int_t)counter->bytes));
 }
 
-/* The kernel's hooks from the maps or nftables, tunfd and socket from the loop: no key is in two. */
+/* The kernel's hooks from maps or nftables, tunfd and socket from the loop: no key is in two. */
 static json_t *report_stats(const struct agent *a)
 {
 	static struct weft_counter bpf[WEFT_COUNTER_MAX], loop[WEFT_COUNTER_MAX];

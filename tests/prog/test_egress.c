@@ -100,7 +100,7 @@ static const struct egress_case cases[] = {
 	DROP(SPOOFED_LOCAL, .saddr = 0xffffffff),
 	DROP(SPOOFED_LOCAL, .saddr = IN(1, 0)), DROP(SPOOFED_LOCAL, .saddr = IN(1, 1)),
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3)),
-	/* Another pod's address is refused on every way, one that nobody has only on the overlay. */
+	/* Another pod's address is refused on every way, a free one only on the overlay. */
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = IP(8, 8, 8, 8)),
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = OUT(2)),
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = IN(1, 1)),
