@@ -59,7 +59,7 @@ weft_on() {
 
 # lab_namespaces: those of this lab, nodes before their pods
 lab_namespaces() {
-	ip netns list | awk '{ print $1 }' | grep -E "^$LAB-(n[0-9]+(p[0-9]+)?|sw|rt)$" | sort || true
+	ip netns list 2> /dev/null | awk '{ print $1 }' | grep -E "^$LAB-(n[0-9]+(p[0-9]+)?|sw|rt)$" | sort || true
 }
 
 lab_ns_add() {
