@@ -330,15 +330,45 @@ static int fill_and_attach(struct agent *a)
 	return err;
 }
 
-static int open_datapath(struct agent *a)
+/* Programs and maps only, before any device is touched: a refusal leaves no trace. */
+static int load_datapath(struct agent *a)
 {
 	int err = pins_locate(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir));
 
 	if (err)
 		return log_err(err, "no bpffs for pins");
-	state_dir_remember(a->opt, a->pin_dir);
-	err = datapath_open(a->pin_dir, a->opt->attach, &a->datapath);
-	return err ? err : fill_and_attach(a);
+	return datapath_open(a->pin_dir, a->opt->attach, &a->datapath);
+}
+
+/* 0 where tier tun may stand in for what failed with err, else err and the exit status. */
+static int settle_for_tun(struct agent *a, int err)
+{
+	if (err == -EPROTO)
+		a->status = EXIT_VERSION;
+	else if (lacks_bpf(err))
+		a->status = EXIT_PRIVILEGE;
+	if (a->opt->datapath == DATAPATH_BPF || err == -EPROTO)
+		return log_err(err, "datapath bpf is not available");
+	a->status = EXIT_STOPPED;
+	log_warn("datapath tun: bpf is not available (%s)", strerror(-err));
+	return 0;
+}
+
+static int choose_datapath(struct agent *a)
+{
+	int err = 0;
+
+	if (a->opt->datapath == DATAPATH_TUN) {
+		log_info("datapath tun: as demanded");
+		state_dir_recall_pins(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir));
+	} else {
+		err = load_datapath(a);
+	}
+	if (err)
+		err = settle_for_tun(a, err);
+	if (err == 0)
+		state_dir_remember(a->opt, a->pin_dir);
+	return err;
 }
 
 static void abandon_datapath(struct agent *a)
@@ -360,31 +390,20 @@ static int take_tun(struct agent *a)
 	return apply_all(a);
 }
 
-static int choose_datapath(struct agent *a)
+/* The slow path is complete: programs take over from it, or hand over to it. */
+static int start_datapath(struct agent *a)
 {
-	int err;
+	int err = a->datapath ? fill_and_attach(a) : 0;
 
-	if (a->opt->datapath == DATAPATH_TUN) {
-		if (state_dir_recall_pins(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir)) == 0)
-			datapath_cleanup(a->pin_dir);
-		aggregator_delete(a->nl, a->opt->tun);
-		log_info("datapath tun: as demanded");
-		return take_tun(a);
-	}
-	err = open_datapath(a);
-	if (err == 0) {
+	if (a->datapath && err == 0) {
 		log_info("datapath bpf");
 		port_guard_delete(a->opt->tun);
 		return 0;
 	}
-	if (err == -EPROTO)
-		a->status = EXIT_VERSION;
-	else if (lacks_bpf(err))
-		a->status = EXIT_PRIVILEGE;
-	if (a->opt->datapath == DATAPATH_BPF || err == -EPROTO)
-		return log_err(err, "datapath bpf is not available");
-	a->status = EXIT_STOPPED;
-	log_warn("datapath tun: bpf is not available (%s)", strerror(-err));
+	if (err)
+		err = settle_for_tun(a, err);
+	if (err)
+		return err;
 	abandon_datapath(a);
 	return take_tun(a);
 }
@@ -445,9 +464,11 @@ static int agent_open(struct agent *a)
 	if (err == 0)
 		err = open_underlay(a);
 	if (err == 0)
+		err = choose_datapath(a);
+	if (err == 0)
 		err = open_slow_path(a);
 	if (err == 0)
-		err = choose_datapath(a);
+		err = start_datapath(a);
 	if (err)
 		return err;
 	underlay_on_change(a->underlay, on_peer, on_uplink, a);

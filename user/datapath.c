@@ -174,6 +174,18 @@ static int load(struct datapath *dp)
 	return 0;
 }
 
+/* Directories that hold nothing; the others stay. */
+static void remove_dirs(const char *dir)
+{
+	char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/maps", dir);
+	rmdir(path);
+	snprintf(path, sizeof(path), "%s/links", dir);
+	rmdir(path);
+	rmdir(dir);
+}
+
 static int open_maps(struct datapath *dp)
 {
 	const struct map_fds fds = {
@@ -205,6 +217,7 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, struct datapath **
 	if (err == 0)
 		err = open_maps(dp);
 	if (err) {
+		remove_dirs(dp->dir);
 		datapath_close(dp);
 		return err;
 	}
@@ -429,20 +442,16 @@ static void remove_maps(const char *dir)
 			unlinkat(dirfd(maps), entry->d_name, 0);
 	if (maps)
 		closedir(maps);
-	rmdir(path);
 }
 
 int datapath_cleanup(const char *pin_dir)
 {
-	char path[PATH_MAX];
-
 	libbpf_set_print(print_libbpf);
 	prune_links(pin_dir, NULL);
 	prune_filters(NULL);
 	remove_maps(pin_dir);
-	snprintf(path, sizeof(path), "%s/links", pin_dir);
-	rmdir(path);
-	return rmdir(pin_dir) && errno != ENOENT ? log_err(-errno, "%s", pin_dir) : 0;
+	remove_dirs(pin_dir);
+	return access(pin_dir, F_OK) == 0 ? log_err(-ENOTEMPTY, "%s", pin_dir) : 0;
 }
 
 /* Contents. */

@@ -68,7 +68,12 @@ static const char *find_bpffs(void)
 	if (mount_bpffs_in_init_ns() == 0 && is_bpffs(INIT_BPFFS))
 		return INIT_BPFFS;
 	/* A container: whatever bpffs it was given, else one that lives as long as it does. */
-	return is_bpffs(BPFFS) || mount_bpffs() == 0 ? BPFFS : NULL;
+	if (is_bpffs(BPFFS))
+		return BPFFS;
+	if (mount_bpffs())
+		return NULL;
+	log_warn("bpffs is mounted in this mount namespace only: the datapath will end with it");
+	return BPFFS;
 }
 
 int pins_locate(const char *state_dir, char *out, size_t len)
