@@ -195,3 +195,109 @@ metered() {
 }
 
 meter_reset() { at "$1" nft reset counter netdev "weft_meter_$2" seen > /dev/null; }
+
+# Flows: numbered datagrams from one pod to another, see flow.c
+
+FLOW_PORT=7001
+declare -A FLOW_SENDER FLOW_RECEIVER
+
+# flow_start FROM TO [RATE]: until flow_end, one flow to a pod at a time
+flow_start() {
+	local flow=$1-$2 out=$WORK/flow-$1-$2
+	# What a check left that failed on its way
+	if [ -n "${FLOW_SENDER[$flow]:-}" ]; then
+		kill "${FLOW_SENDER[$flow]}" "${FLOW_RECEIVER[$flow]}"
+		wait "${FLOW_SENDER[$flow]}" "${FLOW_RECEIVER[$flow]}"
+	fi 2> /dev/null
+	nsenter --net="/run/netns/$(place_ns "$2")" -- "$NETBIN/flow" receive $FLOW_PORT \
+		< /dev/null > "$out" 2>&1 &
+	FLOW_RECEIVER[$flow]=$!
+	within 3 grep -q listening "$out" || return
+	nsenter --net="/run/netns/$(place_ns "$1")" -- \
+		"$NETBIN/flow" send "$(addr "$2")" $FLOW_PORT "${3:-10000}" 900 \
+		< /dev/null > "$out.sent" 2>&1 &
+	FLOW_SENDER[$flow]=$!
+}
+
+# flow_end FROM TO [RATE]: shows what became of it; fails if the flow was not as dense as meant
+flow_end() {
+	local flow=$1-$2 out=$WORK/flow-$1-$2 rc=0
+	kill "${FLOW_SENDER[$flow]}" || return
+	wait "${FLOW_SENDER[$flow]}" && wait "${FLOW_RECEIVER[$flow]}" || rc=1
+	unset "FLOW_SENDER[$flow]" "FLOW_RECEIVER[$flow]"
+	echo "from $1 to $2:" && cat "$out.sent" "$out"
+	[ $rc = 0 ] || return
+	awk -v rate="${3:-10000}" '{ exit !($6 > 0 && $2 * 1000 >= $6 * rate * 0.9) }' "$out.sent"
+}
+
+# flow_figure FROM TO NAME: of a flow that has ended: sent, received, lost, duplicated, reordered,
+# stray, gap (milliseconds)
+flow_figure() {
+	awk -v name="$3" '$1 == "sent" {
+		for (i = 1; i < NF; i += 2)
+			if ($i == name)
+				print $(i + 1)
+		}' "$WORK/flow-$1-$2"
+}
+
+# flow_whole FROM TO: everything that was sent arrived, once
+flow_whole() {
+	[ "$(flow_figure "$1" "$2" sent)" -gt 0 ] && [ "$(flow_figure "$1" "$2" lost)" -eq 0 ] &&
+		[ "$(flow_figure "$1" "$2" duplicated)" -eq 0 ] &&
+		[ "$(flow_figure "$1" "$2" stray)" -eq 0 ]
+}
+
+# load_start, load_end: such a flow each way between the first pods of nodes 1 and 2
+load_start() {
+	BACKLOG_DROPS=$(backlog_drops)
+	flow_start 1p1 2p1 && flow_start 2p1 1p1
+}
+
+load_end() {
+	local rc=0
+	flow_end 1p1 2p1 || rc=1
+	flow_end 2p1 1p1 || rc=1
+	echo "dropped by this machine's CPUs: $(($(backlog_drops) - BACKLOG_DROPS))"
+	return $rc
+}
+
+# What never met a program: a CPU was too late to take it
+backlog_drops() {
+	local n=0 drops
+	while read -r _ drops _; do
+		n=$((n + 16#$drops))
+	done < /proc/net/softnet_stat
+	echo $n
+}
+
+load_lossless() { load_end && flow_whole 1p1 2p1 && flow_whole 2p1 1p1; }
+
+# The agent of a node
+
+agent_pid() { cat "$(lab_dir)/n$1.pid"; }
+status_of() { weft_on "$1" status -j | jq -r ".$2"; }
+status_is() { [ "$(status_of "$1" "$2")" = "$3" ]; }
+pin_dir() { echo "/sys/fs/bpf/weft$(lab_state "$1" | tr /. -)"; }
+
+endpoint_known() {
+	weft_on "$1" endpoints -j | jq -e --arg addr "$2" 'any(.address == $addr)'
+}
+
+# link_ids NODE: of its pinned links, by pin; a link that was replaced is another one
+link_ids() {
+	local pin
+	for pin in "$(pin_dir "$1")"/links/*; do
+		[ -e "$pin" ] || continue
+		echo "${pin##*/} $(bpftool -j link show pinned "$pin" | jq .id)"
+	done
+}
+
+# exits STATUS COMMAND…
+exits() {
+	local want=$1 rc
+	shift
+	"$@"
+	rc=$?
+	echo "exit status $rc, want $want"
+	[ $rc = "$want" ]
+}

@@ -66,10 +66,6 @@ counts() {
 	done
 }
 
-endpoint_known() {
-	weft_on "$1" endpoints -j | jq -e --arg addr "$2" 'any(.address == $addr)'
-}
-
 # A pod's first packets go slow until the agent has heard of it.
 warm() {
 	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&

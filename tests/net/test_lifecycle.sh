@@ -1,196 +1,460 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Agents are killed, replaced, doubled, stopped and cleaned up; the store changes; the underlay
-# changes. Traffic is one ping per millisecond, each way, of which none may be lost.
-# ROUNDS and DEAD (seconds without agents) make it the long test.
-set -u
-LAB=wt-lifecycle
+# Agents are killed, replaced, doubled, stopped and cleaned up, change their tier and identity, and
+# are refused what they may not have. The load is 10,000 numbered datagrams a second each way, of
+# which none may be lost, and connections that idle.
+# ROUNDS=20 DEAD=10 (seconds without an agent) is the long variant.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
 ROUNDS=${ROUNDS:-3}
 DEAD=${DEAD:-1}
-# shellcheck source-path=SCRIPTDIR source=tap.sh
-. "$(dirname "$0")/tap.sh"
-trap tap_end EXIT
+IDLE=8 # connections
+STORE=$(lab_dir)/store.json
 
-# load_start SECONDS, load_lossless: pings both ways in the background, then none was lost
-load_start() {
-	local n=$(($1 * 1000))
-	on_pod 1 1 ping -q -i 0.001 -c $n -W 1 10.244.2.2 >"$(lab_dir)/a" 2>&1 </dev/null &
-	load_a=$!
-	on_pod 2 1 ping -q -i 0.001 -c $n -W 1 10.244.1.2 >"$(lab_dir)/b" 2>&1 </dev/null &
-	load_b=$!
+# Idle connections
+
+echo_listens() { at 2p1 ss -Hltn "sport = :9100" | grep -q .; }
+
+idle_inside() {
+	local fd fds=() line
+	for _ in $(seq "$IDLE"); do
+		exec {fd}<> /dev/tcp/10.244.2.2/9100 || return
+		fds+=("$fd")
+	done
+	touch "$WORK/idle"
+	until [ -e "$WORK/speak" ]; do sleep 0.05; done
+	for fd in "${fds[@]}"; do
+		echo "still $fd" >&"$fd"
+		read -r -t 3 line <&"$fd" && [ "$line" = "still $fd" ] || return
+	done
 }
 
-load_lossless() {
-	wait "$load_a" "$load_b"
-	cat "$(lab_dir)/a" "$(lab_dir)/b"
-	[ "$(grep -hoE '[0-9.]+% packet loss' "$(lab_dir)/a" "$(lab_dir)/b" | sort -u)" = "0% packet loss" ]
-}
-
-# An idle connection that must still work after SECONDS.
+# idle_start: they exist when it returns, and say nothing until idle_alive
 idle_start() {
-	on_pod 2 1 timeout 60 socat TCP-LISTEN:9100,fork,reuseaddr EXEC:cat </dev/null >/dev/null 2>&1 &
-	until_true 3 on_pod 2 1 sh -c 'ss -ltn | grep -q :9100'
-	on_pod 1 1 bash -c "exec 3<>/dev/tcp/10.244.2.2/9100; sleep $1; echo still >&3
-		read -r -t 3 x <&3; [ \"\$x\" = still ]" </dev/null >/dev/null 2>&1 &
-	idle=$!
+	at 2p1 socat TCP-LISTEN:9100,fork,reuseaddr EXEC:cat < /dev/null > /dev/null 2>&1 &
+	within 3 echo_listens || return
+	rm -f "$WORK/speak" "$WORK/idle"
+	nsenter --net="/run/netns/$(place_ns 1p1)" -- \
+		bash -c "$(declare -f idle_inside); IDLE=$IDLE WORK=$WORK idle_inside" \
+		< /dev/null > /dev/null 2>&1 &
+	IDLE_PID=$!
+	within 3 [ -e "$WORK/idle" ]
 }
 
+resets() {
+	{ at 1p1 nstat -asz TcpEstabResets && at 2p1 nstat -asz TcpEstabResets; } |
+		awk '/^Tcp/ { n += $2 } END { print n }'
+}
+
+idle_alive() {
+	touch "$WORK/speak"
+	wait "$IDLE_PID" || { echo "an idle connection is dead"; return 1; }
+	[ "$(resets)" = 0 ] || { echo "connections were reset"; return 1; }
+}
+
+# Killed, and replaced
+
+# victims ROUND: each node's agent alone, then both
+victims() {
+	case $(($1 % 3)) in
+	1) echo 1 ;;
+	2) echo 2 ;;
+	0) echo 1 2 ;;
+	esac
+}
+
+# all_fast NODE SENT RECEIVED: since the mark so many datagrams at least were fast here, and nothing
+# that is ours was slow or refused
+all_fast() {
+	shown gains "$1" | awk -v sent="$2" -v received="$3" '
+		$3 == "not_ipv4" || $3 == "not_overlay" { next }
+		$2 != "fast" { bad = 1 }
+		{ n[$1] += $4 }
+		END { exit bad || n["port"] < sent || n["uplink"] < received }'
+}
+
+load_fast() {
+	local there back
+	there=$(flow_figure 1p1 2p1 sent)
+	back=$(flow_figure 2p1 1p1 sent)
+	all_fast 1 "$there" "$back" && all_fast 2 "$back" "$there"
+}
+
+# kill_and_replace NODES [FLAG…]: nothing is lost or leaves the fast path, the same links hold new
+# programs
 kill_and_replace() {
-	idle_start $((DEAD + 2))
-	load_start $((DEAD + 3))
+	local nodes=$1 i before
+	shift
+	before=$(link_ids 1; link_ids 2)
+	mark && idle_start && load_start || return
 	sleep 0.5
-	lab_agent_stop 1 KILL
-	lab_agent_stop 2 KILL
+	# shellcheck disable=SC2086 # a list of numbers
+	for i in $nodes; do
+		lab_agent_stop "$i" KILL
+	done
 	sleep "$DEAD"
-	lab_agents_start --datapath bpf "$@" || return 1
-	load_lossless && wait $idle
+	for i in $nodes; do
+		lab_agent_start "$i" --datapath bpf "$@" || return
+	done
+	sleep 0.5
+	load_end && idle_alive || return
+	flow_whole 1p1 2p1 && flow_whole 2p1 1p1 || return
+	[ "$(link_ids 1; link_ids 2)" = "$before" ] || { echo "other links"; return 1; }
+	load_fast
 }
 
 stopped_still_forwards() {
-	lab_agents_stop || return 1
-	on_pod 1 1 ping -q -c 100 -i 0.005 -W 1 10.244.2.2
+	load_start || return
+	sleep 0.5
+	lab_agents_stop TERM || return
+	sleep 1
+	load_lossless
 }
+
+# Refused
 
 second_refused() {
 	local out rc
-	out=$(weft_on 1 run --store "static:$(lab_dir)/store.json" --iface wire0 2>&1)
+	out=$(timeout 10 nsenter --net="/run/netns/$(lab_node 1)" "$WEFT" run \
+		--store "static:$STORE" --iface wire0 --state-dir "$(lab_state 1)" 2>&1)
 	rc=$?
 	echo "$rc $out"
-	[ $rc = 1 ] && [[ $out == *"another agent is running, pid $(cat "$(lab_dir)/n1.pid")"* ]]
+	[ $rc = 1 ] && [[ $out == *"another agent is running, pid $(agent_pid 1)"* ]]
 }
 
-cleanup_refused() { ! weft_on 1 cleanup; }
+# start_status NODE [COMMAND…] [-- FLAG…]: of an agent that is to refuse; its words in $WORK/refusal
+start_status() {
+	local i=$1 command=() rc
+	shift
+	while [ $# -gt 0 ] && [ "$1" != -- ]; do
+		command+=("$1")
+		shift
+	done
+	shift $(($# > 0))
+	timeout 10 nsenter --net="/run/netns/$(lab_node "$i")" "${command[@]}" "$WEFT" run \
+		--store "static:$STORE" --iface wire0 --bridge cni0 --tun flannel0 \
+		--state-dir "$(lab_state "$i")" --subnet-file "$(lab_subnet_env "$i")" "$@" \
+		< /dev/null > "$WORK/refusal" 2>&1
+	rc=$?
+	cat "$WORK/refusal"
+	return $rc
+}
+
+# made NODE: all that an agent has made here, links with their ids and programs
+made() {
+	local i=$1 node pins pin
+	node=$(lab_node "$i")
+	pins=$(pin_dir "$i")
+	ip -n "$node" -o addr | awk '{ print $2, $4 }'
+	ip -n "$node" -o link | awk -F'[:@]' '{ print $2 }'
+	ip -n "$node" route | sed 's/ linkdown//' # while no agent holds the overlay device
+	tc -n "$node" filter show dev wire0 ingress
+	at "$i" nft list tables
+	find "$pins" -printf '%y %p\n' 2>/dev/null | sort
+	# The lock and the list of what to remove do no harm
+	find "$(lab_state "$i")" -mindepth 1 ! -name lock ! -name made 2>/dev/null
+	for pin in "$pins"/links/*; do
+		[ -e "$pin" ] && bpftool -j link show pinned "$pin" | jq -c '[.id, .prog_id]'
+	done
+	for pin in "$pins"/maps/*; do
+		[ -e "$pin" ] && bpftool -j map show pinned "$pin" | jq -c '[.id, .name]'
+	done
+	[ ! -e "$(lab_subnet_env "$i")" ] || cat "$(lab_subnet_env "$i")"
+}
+
+# refused_unchanged STATUS MESSAGE NODE [COMMAND…] [-- FLAG…]: and everything is as it was
+refused_unchanged() {
+	local want=$1 message=$2
+	shift 2
+	made "$1" > "$WORK/made"
+	exits "$want" start_status "$@" || return
+	grep -q "$message" "$WORK/refusal" || { echo "it does not say: $message"; return 1; }
+	made "$1" | diff "$WORK/made" -
+}
+
+# A u32 in each half of the state map: the version of the layout
+spoil_version() {
+	local pin byte=()
+	pin=$(pin_dir 1)/maps/state
+	mapfile -t byte < <(bpftool -j map lookup pinned "$pin" key 0 0 0 0 | jq -r '.value[]')
+	[ "${#byte[@]}" = 192 ] || return
+	byte[64]=0x63 byte[128]=0x63
+	bpftool map update pinned "$pin" key 0 0 0 0 value "${byte[@]}"
+}
+
+spoil_layout() {
+	local pin
+	pin=$(pin_dir 1)/maps/endpoints
+	rm "$pin" && bpftool map create "$pin" type array key 4 value 8 entries 1 name endpoints
+}
+
+# incompatible SPOIL MESSAGE: refused with 3 while the old programs forward; cleanup ends it
+incompatible() {
+	lab_agent_stop 1 && load_start || return
+	"$1" || return
+	refused_unchanged 3 "$2" 1 -- --datapath bpf || return
+	refused_unchanged 3 "$2" 1 -- --datapath auto || return
+	load_lossless
+}
+
+recovers() {
+	cleaned 1 && lab_agent_start 1 --datapath bpf && within 2 fast_both_ways
+}
+
+# Root's powers but for these: BPF needs one of them
+WITHOUT=-bpf,-sys_admin,-perfmon
+NO_BPF=(setpriv --bounding-set "$WITHOUT" --inh-caps "$WITHOUT")
+POWERLESS=(setpriv --bounding-set -all --inh-caps -all)
+
+# Cleaned up
 
 # gone NODE: nothing of weft is left in this namespace, on bpffs, or in files
 gone() {
-	local pins
-	pins=/sys/fs/bpf/weft$(lab_state "$1" | tr / -)
-	ip -n "$(lab_node "$1")" -br link
-	tc -n "$(lab_node "$1")" qdisc show
-	! ip -n "$(lab_node "$1")" -br link | grep flannel || return 1
-	! tc -n "$(lab_node "$1")" qdisc show | grep clsact || return 1
-	[ ! -e "$pins" ] && [ ! -e "$(lab_state "$1")" ] && [ ! -e "$(lab_subnet_env "$1")" ]
+	local i=$1 node dev path
+	node=$(lab_node "$i")
+	for dev in $(ip -n "$node" -o link | awk -F'[:@] *' '{ print $2 }'); do
+		[[ $dev != flannel* ]] || { echo "there is $dev"; return 1; }
+		! tc -n "$node" filter show dev "$dev" ingress | grep . || return
+		! tc -n "$node" filter show dev "$dev" egress | grep . || return
+	done
+	! tc -n "$node" qdisc show | grep clsact || return
+	! at "$i" nft list tables | grep weft || return
+	for path in "$(pin_dir "$i")" "$(lab_state "$i")" "$(lab_subnet_env "$i")"; do
+		[ ! -e "$path" ] || { echo "there is $path"; return 1; }
+	done
 }
 
 cleaned() { weft_on "$1" cleanup && gone "$1" && weft_on "$1" cleanup; }
 
 teardown_on_exit() {
-	lab_agent_start 1 --datapath bpf --teardown-on-exit || return 1
+	lab_agent_start 1 --datapath bpf --teardown-on-exit || return
 	lab_agent_stop 1 && gone 1
 }
 
-exits() {
-	local want=$1 rc
-	shift
-	"$@"
-	rc=$?
-	echo "exit status $rc, want $want"
-	[ $rc = "$want" ]
+# Tiers
+
+hooks_of() { weft_on "$1" status -j | jq -r '.hooks[] | "\(.hook) \(.ifname) \(.attach)"' | sort; }
+
+hooks_are() { [ "$(shown hooks_of "$1")" = "$2" ]; }
+
+bpf_hooks() {
+	printf '%s %s '"$1"'\n' aggregate flannel0-rx bridge cni0 port veth1 tun flannel0 \
+		uplink wire0
 }
 
-# The store: replaced under traffic by other states and by broken ones.
-reload_many() {
-	local i
-	load_start 3
-	for i in $(seq 100); do
-		jq --arg s "10.244.$((i % 50 + 100)).0/24" '.Leases += [{Subnet: $s, PublicIP: "192.0.2.77"}]' \
-			"$(lab_dir)/store.json" >"$(lab_dir)/next"
-		[ -e "$(lab_dir)/base" ] || cp "$(lab_dir)/store.json" "$(lab_dir)/base"
-		mv "$(lab_dir)/next" "$(lab_dir)/store.json"
-		sleep 0.01
-		cp "$(lab_dir)/base" "$(lab_dir)/next"
-		mv "$(lab_dir)/next" "$(lab_dir)/store.json"
-		sleep 0.01
+# pings_count NODE HOOK VERDICT…: 20 round trips, as many packets counted there
+pings_count() {
+	mark && pings 1p1 10.244.2.2 20 || return
+	while [ $# -gt 0 ]; do
+		gained_is "$1" "$2" "$3" ok 20 || return
+		shift 3
 	done
-	load_lossless
 }
 
-broken_refused() {
-	printf '{"Network": "10.244.0.0/16", "Leases": [{"Subnet": "10.9.0.0/24", "PublicIP": "192.0.2.1"}]}' \
-		>"$(lab_dir)/next"
-	mv "$(lab_dir)/next" "$(lab_dir)/store.json"
-	until_true 3 store_error_is 'Leases\[0\].Subnet' || return 1
-	[ "$(weft_on 1 status -j | jq .leases)" = 2 ]
-	cp "$(lab_dir)/base" "$(lab_dir)/next"
-	mv "$(lab_dir)/next" "$(lab_dir)/store.json"
-	until_true 3 store_error_is '^$'
+fast_both_ways() {
+	pings_count 1 port fast 1 uplink fast 2 port fast 2 uplink fast
 }
 
-store_error_is() { weft_on 1 status -j | jq -r .store_error | grep -q "$1"; }
-
-# The underlay.
-mac_changes() {
-	load_start 3
-	sleep 1
-	ip -n "$(lab_node 2)" link set wire0 address "$1"
-	wait "$load_a" "$load_b"
-	cat "$(lab_dir)/a" "$(lab_dir)/b"
-	# At 1,000 a second: fewer than 1,000 lost is less than a second.
-	[ "$(awk '/transmitted/ { print $1 - $4 }' "$(lab_dir)/a")" -lt 1000 ] &&
-		[ "$(awk '/transmitted/ { print $1 - $4 }' "$(lab_dir)/b")" -lt 1000 ]
-}
-
-mtu_follows() {
-	local i
-	for i in 1 2; do ip -n "$(lab_node $i)" link set wire0 mtu "$1"; done
-	until_true 2 grep -q "FLANNEL_MTU=$(($1 - 28))" "$(lab_subnet_env 1)" || return 1
-	ip -n "$(lab_node 1)" link show flannel0 | grep "mtu $(($1 - 28))"
-}
-
-wire_flaps() {
-	ip -n "$(lab_node 1)" link set wire0 down
+# The slow path is there before the fast one goes
+becomes_tun() {
+	load_start || return
+	lab_agent_stop 1 && lab_agent_start 1 --datapath tun || return
 	sleep 0.5
-	ip -n "$(lab_node 1)" link set wire0 up
-	until_true 2 on_pod 1 1 ping -c 1 -W 1 10.244.2.2
+	load_end || return
+	[ "$(flow_figure 1p1 2p1 gap)" -lt 1000 ] && [ "$(flow_figure 2p1 1p1 gap)" -lt 1000 ] &&
+		status_is 1 datapath tun && hooks_are 1 ""
 }
 
-address_flaps() {
-	ip -n "$(lab_node 1)" addr del 192.0.2.1/24 dev wire0
+nothing_of_bpf() {
+	[ ! -e "$(pin_dir 1)" ] && ! ip -n "$(lab_node 1)" link show flannel0-tx &&
+		at 1 nft list tables | grep -q weft-flannel0
+}
+
+becomes_bpf() {
+	lab_agent_stop 1 && lab_agent_start 1 --datapath bpf || return
+	status_is 1 datapath bpf && hooks_are 1 "$(bpf_hooks tcx)" &&
+		! at 1 nft list tables | grep weft-flannel0
+}
+
+# attach_changes HOW LINKS: the kernel stops a device for a moment to add or remove clsact
+attach_changes() {
+	local how=$1 links=$2 i
+	load_start && lab_agents_stop TERM &&
+		lab_agents_start --datapath bpf --attach "$how" && load_end || return
+	[ "$(flow_figure 1p1 2p1 gap)" -lt 300 ] && [ "$(flow_figure 2p1 1p1 gap)" -lt 300 ] ||
+		return
+	for i in 1 2; do
+		hooks_are $i "$(bpf_hooks "$how")" && [ "$(link_ids $i | wc -l)" = "$links" ] ||
+			return
+		[ "$(clsacts $i)" = $((5 - links)) ] || return
+	done
+	within 2 fast_both_ways
+}
+
+clsacts() { at "$1" tc qdisc show | grep -c clsact; }
+
+auto_takes_tun() {
+	local rc
+	nsenter --net="/run/netns/$(lab_node 1)" "${NO_BPF[@]}" "$WEFT" run \
+		--store "static:$STORE" --iface wire0 --state-dir "$(lab_state 1)" \
+		--subnet-file "$(lab_subnet_env 1)" < /dev/null > "$WORK/auto" 2>&1 &
+	echo $! > "$(lab_dir)/n1.pid"
+	within 5 status_is 1 ready true
+	cat "$WORK/auto"
+	grep -q "datapath tun: bpf is not available" "$WORK/auto" && status_is 1 datapath tun &&
+		pings_count 1 tunfd slow 1 socket slow
+	rc=$?
+	lab_agent_stop 1 && return $rc
+}
+
+# Identity
+
+# store JQ-FILTER
+store() { jq "$1" "$STORE" > "$STORE.next" && mv "$STORE.next" "$STORE"; }
+
+# becomes FIELD VALUE FILTER: both agents do, by the filter on the store, as the same processes and
+# with the same links
+becomes() {
+	local field=$1 value=$2 i pids before
+	before=$(link_ids 1; link_ids 2)
+	pids=$(agent_pid 1; agent_pid 2)
+	store "$3" || return
+	for i in 1 2; do
+		within 3 status_is "$i" "$field" "$value" && within 3 status_is "$i" ready true ||
+			return
+		grep "starting anew" "$(lab_log $i)" || return
+	done
+	[ "$(status_of 1 pid; status_of 2 pid)" = "$pids" ] || return
+	[ "$(link_ids 1; link_ids 2)" = "$before" ] && within 2 fast_both_ways
+}
+
+# The wire shows it: only datagrams to this port
+wire_port() {
+	local lines
+	at 1 timeout 10 tcpdump -lnqi wire0 -c 20 udp < /dev/null \
+		> "$WORK/wire" 2> "$WORK/tcpdump" &
+	within 5 grep -q listening "$WORK/tcpdump" && pings 1p1 10.244.2.2 10 && wait $! || return
+	cat "$WORK/wire"
+	lines=$(grep -c " > 192\.0\.2\.[12]\.$1: " "$WORK/wire")
+	[ "$lines" = 20 ]
+}
+
+# `ip netns exec`, which remounts /sys and so hides bpffs
+
+# exec_outlived: in an init mount namespace of our own, without any bpffs, so that the agent has to
+# mount it there, not where it runs itself
+exec_outlived() {
+	local state
+	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN WORK STORE FLOW_PORT)
+	timeout 60 unshare --pid --mount --fork --kill-child --mount-proc \
+		bash -c "$state; declare -A FLOW_SENDER FLOW_RECEIVER; exec_outlived_inside"
+}
+
+exec_outlived_inside() {
+	local pid before
+	while umount -l /sys/fs/bpf 2> /dev/null; do :; done
+	[ "$(stat -f -c %T /sys/fs/bpf)" != bpf_fs ] || return
+	ip netns exec "$(lab_node 1)" "$WEFT" run --store "static:$STORE" --iface wire0 \
+		--state-dir "$(lab_state 1)" --subnet-file "$(lab_subnet_env 1)" --datapath bpf \
+		< /dev/null > "$WORK/exec" 2>&1 &
+	pid=$!
+	if ! within 5 status_is 1 ready true || ! within 2 fast_both_ways; then
+		cat "$WORK/exec"
+		return 1
+	fi
+	echo "/sys/fs/bpf: $(stat -f -c %T /sys/fs/bpf) $(stat -c %A /sys/fs/bpf)"
+	[ "$(stat -f -c %T /sys/fs/bpf)" = bpf_fs ] || return
+	[[ $(stat -c %A /sys/fs/bpf) == drwx-----[-T] ]] || return
+	before=$(link_ids 1)
+	echo "$before"
+	[ "$(wc -l <<< "$before")" = 5 ] && mark && load_start || return
+	kill -s KILL $pid && wait $pid
 	sleep 0.5
-	ip -n "$(lab_node 1)" addr add 192.0.2.1/24 dev wire0
-	until_true 2 on_pod 1 1 ping -c 1 -W 1 10.244.2.2
+	lab_agent_start 1 --datapath bpf && load_lossless || return
+	[ "$(link_ids 1)" = "$before" ] && load_fast && lab_agent_stop 1 && cleaned 1
 }
 
-pods_come_and_go() {
-	local j fds
-	fds=$(ls "/proc/$(cat "$(lab_dir)/n1.pid")/fd" | wc -l)
-	for j in $(seq 2 21); do lab_pod_add 1 "$j"; done
-	until_true 5 on_pod 1 20 ping -c 1 -W 1 10.244.2.2 || return 1
-	for j in $(seq 2 21); do lab_pod_del 1 "$j"; done
-	until_true 5 ports_are 1 || return 1
-	ls "/proc/$(cat "$(lab_dir)/n1.pid")/fd" | wc -l
-	[ "$(ls "/proc/$(cat "$(lab_dir)/n1.pid")/fd" | wc -l)" = "$fds" ]
+ready() { pair bpf bpf && known; }
+
+ready_again() {
+	lab_agents_stop TERM
+	lab_agents_start --datapath bpf && known
 }
 
-ports_are() { [ "$(weft_on 1 status -j | jq '[.hooks[] | select(.hook == "port")] | length')" = "$1" ]; }
+known() {
+	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
+		within 2 endpoint_known 2 10.244.2.2 && within 2 fast_both_ways
+}
 
-lab_up
-lab_agents_start --datapath bpf
-tap "the pods see each other" until_true 3 on_pod 1 1 ping -c 1 -W 1 10.244.2.2
+check "agents get ready" ready
 for round in $(seq "$ROUNDS"); do
-	tap "round $round: kill -9 of both agents and a new start lose nothing" kill_and_replace
+	nodes=$(victims "$round")
+	check "round $round, node ${nodes/ / and }: kill -9, $DEAD s, start: nothing is lost" \
+		kill_and_replace "$nodes"
 done
-tap "subnet.env is flannel's" diff "$(lab_subnet_env 1)" <(printf '%s\n' FLANNEL_NETWORK=10.244.0.0/16 \
-	FLANNEL_SUBNET=10.244.1.1/24 FLANNEL_MTU=1472 FLANNEL_IPMASQ=false)
-tap "a second agent on one state directory is refused" second_refused
-tap "cleanup is refused while an agent runs" cleanup_refused
-tap "200 reloads under traffic lose nothing" reload_many
-tap "a broken store is refused with its place" broken_refused
-tap "a peer's MAC changes: back within a second" mac_changes 02:aa:00:00:00:01
-tap "the underlay's MTU is lowered" mtu_follows 1400
-tap "a large ping hears the new MTU" sh -c \
-	"nsenter --net=/run/netns/$LAB-n1p1 ping -c 2 -i 0.2 -W 1 -M do -s 1400 10.244.2.2 2>&1 | grep 'mtu.*1372'"
-tap "and back" mtu_follows 1500
-tap "the uplink goes down and up" wire_flaps
-tap "the uplink's address goes and comes" address_flaps
-tap "pods come and go without a leak" pods_come_and_go
-tap "stopped agents leave the datapath forwarding" stopped_still_forwards
-tap "cleanup leaves nothing, twice" cleaned 1
-tap "teardown on exit leaves nothing" teardown_on_exit
-lab_agents_start --datapath bpf --attach clsact
-tap "clsact: kill -9 and a new start lose nothing" kill_and_replace --attach clsact
+check "subnet.env is flannel's" diff "$(lab_subnet_env 1)" <(printf '%s\n' \
+	FLANNEL_NETWORK=10.244.0.0/16 FLANNEL_SUBNET=10.244.1.1/24 FLANNEL_MTU=1472 \
+	FLANNEL_IPMASQ=false)
+check "a second agent on one state directory is refused" second_refused
+check "cleanup is refused while an agent runs" exits 1 weft_on 1 cleanup
+check "the first one is not disturbed by either" fast_both_ways
+
+check "the port changes: same processes, same links, fast again" becomes port 8999 \
+	'.Backend.Port = 8999'
+check "datagrams go to the new port, no other" wire_port 8999
+check "the network grows: same processes, same links, fast again" becomes network 10.240.0.0/12 \
+	'.Network = "10.240.0.0/12"'
+check "both change back" becomes network 10.244.0.0/16 \
+	'.Network = "10.244.0.0/16" | .Backend.Port = 8285'
+check "and the port, too" wire_port 8285
+
+check "stopped agents leave the datapath forwarding" stopped_still_forwards
+check "started again they adopt it" lab_agents_start --datapath bpf
+check "state of another version exits 3, is left alone and goes on forwarding" \
+	incompatible spoil_version "state of version 99, this program knows"
+check "cleanup and a new start recover from it" recovers
+check "a map of another layout exits 3, is left alone and goes on forwarding" \
+	incompatible spoil_layout "made by an incompatible version"
+check "cleanup and a new start recover from that" recovers
+
+check "datapath bpf becomes tun" becomes_tun
+check "nothing of bpf is left" nothing_of_bpf
+check "packets go through the agent" pings_count 1 tunfd slow 1 socket slow 2 port fast
+check "datapath tun becomes bpf: its hooks, no port guard" becomes_bpf
+check "packets are fast again" within 2 fast_both_ways
+
+lab_agent_stop 1
+check "without the privilege for BPF, a running state is left alone, status 4" \
+	refused_unchanged 4 "datapath bpf is not available" 1 "${NO_BPF[@]}" -- --datapath bpf
+check "it goes on forwarding" pings 1p1 10.244.2.2 20
+check "cleanup leaves nothing, twice" cleaned 1
+check "without the privilege for BPF, datapath bpf leaves nothing, status 4" \
+	refused_unchanged 4 "datapath bpf is not available" 1 "${NO_BPF[@]}" -- --datapath bpf
+weft_on 1 cleanup # Whatever came of that
+check "without any privilege: status 4, nothing is left" \
+	refused_unchanged 4 "ermi" 1 "${POWERLESS[@]}" --
+check "a first start as tun" lab_agent_start 1 --datapath tun
+lab_agent_stop 1
+check "cleanup after it leaves nothing" cleaned 1
+check "without the privilege for BPF, auto takes tun and says why" auto_takes_tun
+check "cleanup after that leaves nothing" cleaned 1
+check "teardown on exit leaves nothing" teardown_on_exit
+
+check "ip netns exec, no bpffs yet: its mount outlives kill -9, another agent adopts the pins" \
+	exec_outlived
+check "agents get ready on the machine's own bpffs" ready_again
+
+check "tcx becomes clsact under traffic" attach_changes clsact 0
+check "clsact: kill -9 of both, $DEAD s, start: nothing is lost" \
+	kill_and_replace "1 2" --attach clsact
+check "clsact becomes tcx under traffic" attach_changes tcx 5
+check "and clsact again" attach_changes clsact 0
 lab_agent_stop 1 KILL
-tap "clsact: cleanup after kill -9 leaves nothing" cleaned 1
-tap "a wrong flag exits 2" exits 2 weft_on 1 run --no-such-flag
-tap "approve host is refused with 2" exits 2 weft_on 1 run --store static:/dev/null --approve host
-tap "a missing store exits 2" exits 2 weft_on 1 run --store static:/nonexistent
+check "clsact: cleanup after kill -9 leaves nothing" cleaned 1
+
+check "a wrong flag exits 2" exits 2 weft_on 1 run --no-such-flag
+check "approve host is refused with 2" exits 2 weft_on 1 run --store static:/dev/null --approve host
+check "a missing store exits 2" exits 2 weft_on 1 run --store static:/nonexistent
+check "a store without this node's lease exits 2" exits 2 start_status 1 -- \
+	--public-ip 192.0.2.99 --iface wire0

@@ -48,9 +48,6 @@ leases_65537() {
 
 # The agent
 
-pid() { cat "$(lab_dir)/n$1.pid"; }
-status_of() { weft_on "$1" status -j | jq -r ".$2"; }
-status_is() { [ "$(status_of "$1" "$2")" = "$3" ]; }
 
 # expected NODE: the routes as the file means them, "subnet owner local"
 expected() {
@@ -110,10 +107,6 @@ unchanged() {
 	snapshot now && diff "$WORK/before1" "$WORK/now1" && diff "$WORK/before2" "$WORK/now2"
 }
 
-endpoint_known() {
-	weft_on "$1" endpoints -j | jq -e --arg addr "$2" 'any(.address == $addr)'
-}
-
 # warm [ADDRESS]: both pods are endpoints, so that no packet has a reason to be slow
 warm() {
 	local to=${1:-10.244.2.2}
@@ -136,8 +129,8 @@ fast() { fast_to 10.244.2.2; }
 
 # Reloads under traffic
 
-# load_start: a ping each millisecond, both ways, until load_lossless
-load_start() {
+# pings_start: a ping each millisecond, both ways, until pings_lossless
+pings_start() {
 	nsenter --net="/run/netns/$(place_ns 1p1)" -- ping -n -q -i 0.001 -W 1 -w 900 10.244.2.2 \
 		> "$WORK/load1" 2>&1 < /dev/null &
 	LOAD1=$!
@@ -153,8 +146,8 @@ all_answered() {
 		END { exit !(n[1] > 0 && n[1] == n[2]) }'
 }
 
-# load_lossless: no ping is without its answer
-load_lossless() {
+# pings_lossless: no ping is without its answer
+pings_lossless() {
 	local i rc=0 pids=("$LOAD1" "$LOAD2")
 	for i in 1 2; do
 		within 2 all_answered "${pids[i - 1]}" "$WORK/load$i" || rc=1
@@ -166,9 +159,9 @@ load_lossless() {
 	return $rc
 }
 
-# load_dense: there were 1,000 packets a second, as each ping's requests and the other's replies go
+# pings_dense: there were 1,000 packets a second, as each ping's requests and the other's replies go
 # the same way
-load_dense() {
+pings_dense() {
 	cat "$WORK/load1" "$WORK/load2" | awk '
 		/transmitted/ { sub(/ms$/, "", $NF); n += $1; if ($NF + 0 > ms) ms = $NF + 0 }
 		END { print n, "packets each way in", ms, "ms"; exit !(n > 100 && n >= ms) }'
@@ -245,7 +238,7 @@ reloads() {
 		[ $((i % 10)) != 0 ] || reload_refused || return
 		case $((i % 3)) in
 		0) in_place "$state" $i ;;
-		1) replace "$state" $i && kill -HUP "$(pid 1)" "$(pid 2)" ;;
+		1) replace "$state" $i && kill -HUP "$(agent_pid 1)" "$(agent_pid 2)" ;;
 		2) replace "$state" $i ;;
 		esac
 		within 3 log_reached "$taken" $((taken1 + i)) $((taken2 + i)) || return
@@ -258,10 +251,10 @@ reloads() {
 reload_checks() {
 	local label=$1 n=$2 state=$3
 	mark
-	load_start
+	pings_start
 	check "$label: $n reloads are taken one by one" reloads "$n" "$state"
-	check "$label: $n reloads lose no packet" load_lossless
-	check "$label: of 1,000 a second each way" load_dense
+	check "$label: $n reloads lose no packet" pings_lossless
+	check "$label: of 1,000 a second each way" pings_dense
 	check "$label: all packets were fast" only_fast
 	check "$label: the last state is in force" in_force
 }
@@ -446,7 +439,7 @@ malformed() {
 # When it is read
 
 # rchar NODE: bytes the agent has read so far; sockets do not count
-rchar() { awk '/^rchar/ { print $2 }' "/proc/$(pid "$1")/io"; }
+rchar() { awk '/^rchar/ { print $2 }' "/proc/$(agent_pid "$1")/io"; }
 
 has_read() { [ $(($(rchar 1) - $1)) -ge "$2" ]; }
 
@@ -475,7 +468,7 @@ sighup_rereads() {
 	from=${EPOCHREALTIME/./}
 	for i in 1 2 3; do
 		in_place_elsewhere state_uniform $i
-		kill -HUP "$(pid 1)" "$(pid 2)"
+		kill -HUP "$(agent_pid 1)" "$(agent_pid 2)"
 		within 1 in_force_now || { echo "change $i"; in_force; return 1; }
 	done
 	[ $((${EPOCHREALTIME/./} - from)) -lt 1900000 ]
@@ -490,11 +483,11 @@ unwatched_is_noticed() {
 
 # A stopped agent answers nothing: only node 2 is asked meanwhile.
 stopped_catches_up() {
-	kill -STOP "$(pid 1)"
+	kill -STOP "$(agent_pid 1)"
 	replace state_uniform 13
 	within 3 in_force 2 && fast_unasked
 	local rc=$?
-	kill -CONT "$(pid 1)"
+	kill -CONT "$(agent_pid 1)"
 	[ $rc = 0 ] && within 3 in_force_now && fast
 }
 
@@ -614,8 +607,8 @@ on_the_wire() {
 
 # fds NODE: what the agent holds, and its threads
 fds() {
-	find "/proc/$(pid "$1")/fd" -type l -printf '%l\n' | sed 's/[0-9]\+//g' | sort
-	find "/proc/$(pid "$1")/task" -mindepth 1 -maxdepth 1 | wc -l
+	find "/proc/$(agent_pid "$1")/fd" -type l -printf '%l\n' | sed 's/[0-9]\+//g' | sort
+	find "/proc/$(agent_pid "$1")/task" -mindepth 1 -maxdepth 1 | wc -l
 }
 
 fds_are() { fds 1 | diff "$WORK/fds1" - && fds 2 | diff "$WORK/fds2" -; }
@@ -626,27 +619,27 @@ sizes() {
 	check "the nodes of large tables have a way" far_nodes
 	check "10.0.0.0/8 with two leases: agents start anew" takes 5 two_of_8
 	check "10.0.0.0/8: fast" warm
-	load_start
+	pings_start
 	check_loaded "65,536 leases" full 18 0
 	check_loaded "65,536 leases, all with other subnets" full 18 1
-	check "65,536 leases: nothing is lost meanwhile" load_lossless
+	check "65,536 leases: nothing is lost meanwhile" pings_lossless
 	check "65,536 leases: in force, whole" in_force 1
 	check "65,536 leases: that many routes" routes_are 1 65536
 	check "65,536 leases: pods talk fast" fast
 	check "65,536 leases: each address goes to its owner" reaches \
 		10.0.0.1 198.18.0.1 10.0.255.9 198.18.1.0 10.100.7.77 198.18.100.8 \
 		10.243.255.255 198.18.244.0 10.255.254.3 198.18.255.255 10.255.255.1 198.18.0.0
-	load_start
+	pings_start
 	check_loaded "65,536 leases, all of other nodes" full 19 0
-	check "65,536 leases, all of other nodes: nothing is lost meanwhile" load_lossless
+	check "65,536 leases, all of other nodes: nothing is lost meanwhile" pings_lossless
 	check "65,536 leases, all of other nodes: in force, whole" in_force 1
 	check "65,536 leases, all of other nodes: each address goes to its owner" reaches \
 		10.0.0.1 198.19.0.0 10.100.7.77 198.19.100.7 10.255.255.1 198.19.255.255
 	check "65,536 leases, all of other nodes: no complaint" \
 		sh -c "! grep -E 'not applied|full' '$(lab_log 1)' '$(lab_log 2)'"
-	load_start
+	pings_start
 	check_loaded "back to two leases in place" two_of_8
-	check "back to two leases: nothing is lost meanwhile" load_lossless
+	check "back to two leases: nothing is lost meanwhile" pings_lossless
 	check "back to two leases: in force, whole" in_force
 	check "back to two leases: fast" fast
 	check "65,536 leases of a /28: agents start anew" takes 30 full_28
