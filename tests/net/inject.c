@@ -13,6 +13,7 @@
  *   frag=0                the word of flags and fragment offset, 0x4000 is DF, 0x2000 MF
  *   options=0             1: four bytes of IP options (NOP)
  *   proto=17              anything else: the payload follows the IP header at once
+ *   bad_sum=0             1: the UDP checksum is wrong
  *   outer_src= outer_dst= with both, the packet travels in UDP as the overlay does it
  *   port=8285             outer destination port
  *   outer_options=0       1: four bytes of options in the outer header
@@ -46,7 +47,7 @@
 struct spec {
 	const char *dev;
 	unsigned long count, pps, dport, ttl, tos, len, id, frag, options, proto, port;
-	unsigned long outer_options, print;
+	unsigned long bad_sum, outer_options, print;
 	uint8_t eth_src[6], eth_dst[6];
 	struct in_addr src, dst, outer_src, outer_dst;
 };
@@ -87,11 +88,13 @@ static void parse(struct spec *s, const char *arg)
 		const char *key;
 		unsigned long *to;
 	} numbers[] = {
-		{"count", &s->count}, {"pps", &s->pps},	  {"dport", &s->dport},
-		{"ttl", &s->ttl},     {"tos", &s->tos},	  {"len", &s->len},
-		{"id", &s->id},	      {"frag", &s->frag}, {"options", &s->options},
-		{"proto", &s->proto}, {"port", &s->port}, {"outer_options", &s->outer_options},
-		{"print", &s->print},
+		{"count", &s->count},	  {"pps", &s->pps},
+		{"dport", &s->dport},	  {"ttl", &s->ttl},
+		{"tos", &s->tos},	  {"len", &s->len},
+		{"id", &s->id},		  {"frag", &s->frag},
+		{"options", &s->options}, {"proto", &s->proto},
+		{"port", &s->port},	  {"outer_options", &s->outer_options},
+		{"bad_sum", &s->bad_sum}, {"print", &s->print},
 	};
 	const struct {
 		const char *key;
@@ -196,7 +199,7 @@ static size_t put_inner(uint8_t *to, const struct spec *s, unsigned long number)
 	if (!udp_len)
 		return hlen + payload;
 	memcpy(to + hlen, &udp, sizeof(udp));
-	udp.check = udp_checksum(s, to + hlen, payload);
+	udp.check = udp_checksum(s, to + hlen, payload) ^ (s->bad_sum ? 0x5555 : 0);
 	memcpy(to + hlen, &udp, sizeof(udp));
 	return hlen + payload;
 }

@@ -110,6 +110,40 @@ mostly_fast() {
 		END { exit !(fast > 20 * slow && fast > 1000) }'
 }
 
+# segment_size_known: a superpacket tells its receiver how large the sender's segments were. The
+# receiver takes note of up to what its own MTU allows, so that is raised for once.
+segment_size_known() {
+	local rc=1 sender mtu
+	set_pods $all && set_underlay $all || return
+	mtu=$(at 2p1 cat /sys/class/net/eth0/mtu) && at 2p1 ip link set eth0 mtu 9000 || return
+	nsenter --net="/run/netns/$(place_ns 1p1)" -- timeout 60 \
+		"$NETBIN/talk" tcp "$(addr 2p1)" $PORT $((4 << 30)) < /dev/null &
+	sender=$!
+	within 5 receives_segments_of $((1500 - 28 - 52)) && rc=0
+	at 2p1 ss -tin state established sport = :$PORT
+	kill $sender
+	wait $sender
+	at 2p1 ip link set eth0 mtu "$mtu"
+	return $rc
+}
+
+receives_segments_of() {
+	at 2p1 ss -tinH state established sport = :$PORT | grep -q "rcvmss:$1 .*bytes_received:[0-9]\{8\}"
+}
+
+# wrong_sums_refused: GRO at the underlay (veth: of a sender without TSO) vouches for the outer checksum, never for the inner one
+wrong_sums_refused() {
+	local before
+	set_pods $all && set_underlay $((all - 4)) || return
+	before=$(checksum_errors) || return
+	mark
+	inject 2 count=100 dev=wire0 eth_dst="$(mac 1 wire0)" outer_src=192.0.2.2 \
+		outer_dst=192.0.2.1 src="$(addr 2p1)" dst="$(addr 1p1)" dport=$PORT bad_sum=1 &&
+		gained_is 1 uplink fast ok 100 || return
+	echo "checksum errors: $before, then $(checksum_errors)"
+	[ "$(checksum_errors)" -eq $((before + 100)) ]
+}
+
 all=$COMBINATIONS
 check "bpf/bpf: agents get ready" pair bpf bpf
 serve 2p1 1p1
@@ -125,6 +159,8 @@ for mask in $(seq 0 $all); do
 done
 check "bpf/bpf: it was the fast path that carried it, node 1" mostly_fast 1 port
 check "bpf/bpf: it was the fast path that carried it, node 2" mostly_fast 2 uplink
+check "bpf/bpf: a wrong inner checksum arrives as one" wrong_sums_refused
+check "bpf/bpf: the receiver of superpackets knows the sender's segment size" segment_size_known
 
 if [ "${FULL:-0}" = 1 ]; then
 	for pods in $(seq 0 $all); do
