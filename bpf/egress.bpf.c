@@ -4,6 +4,7 @@
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_endian.h>
 
+#include "approve.h"
 #include "encap.h"
 #include "verdict.h"
 
@@ -11,6 +12,7 @@ char _license[] SEC("license") = "Dual BSD/GPL";
 
 /* A packet on its way to a peer; pointers are valid until the packet is changed. */
 struct egress {
+	const struct weft_state *st;
 	const struct weft_config *cfg;
 	const struct weft_peer *peer;
 	struct iphdr *ip;
@@ -89,15 +91,25 @@ static __always_inline enum weft_reason check_peer(const struct __sk_buff *skb,
 	return check_size(skb, e->peer, e->ip, e->data_end);
 }
 
+static __always_inline enum weft_reason check_approved(struct __sk_buff *skb,
+						       const struct egress *e, enum weft_hook hook)
+{
+	if (hook == WEFT_HOOK_BRIDGE)
+		return approve_known(e->st, e->cfg, e->ip, e->data_end);
+	return approve_entry(skb, e->st, e->cfg, e->ip, e->data_end, WEFT_EGRESS);
+}
+
 static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, struct egress *e,
 						     enum weft_hook hook)
 {
 	struct ethhdr *eth;
 	enum weft_reason reason;
 
+	if (hook == WEFT_HOOK_BRIDGE && skb->tc_index)
+		return WEFT_R_DECLINED;
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return WEFT_R_NOT_IPV4;
-	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN);
+	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN + L4_HLEN);
 	eth = skb_data(skb);
 	e->data_end = skb_data_end(skb);
 	e->ip = (void *)(eth + 1);
@@ -116,6 +128,8 @@ static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, stru
 		reason = check_plain(e->ip);
 	if (reason == WEFT_R_OK)
 		reason = check_peer(skb, e);
+	if (reason == WEFT_R_OK)
+		reason = check_approved(skb, e, hook);
 	return reason;
 }
 
@@ -126,7 +140,7 @@ static __always_inline enum weft_reason classify_routed(struct __sk_buff *skb, s
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return WEFT_R_NOT_IPV4;
-	pull_headers(skb, WEFT_IP4_HLEN);
+	pull_headers(skb, WEFT_IP4_HLEN + L4_HLEN);
 	e->ip = skb_data(skb);
 	e->data_end = skb_data_end(skb);
 	if ((void *)(e->ip + 1) > e->data_end)
@@ -153,22 +167,32 @@ static __always_inline int send_to(const struct weft_peer *peer, enum weft_hook 
 	return bpf_redirect(peer->ifindex, 0);
 }
 
+/* A tag is for approve_entry() to give, never for a pod to bring along. */
+static __always_inline int decline_pod(struct __sk_buff *skb, enum weft_hook hook,
+				       enum weft_reason reason, u32 len)
+{
+	if (hook == WEFT_HOOK_PORT && !reason_is_tagged(reason))
+		skb->tc_index = WEFT_SEEN;
+	return decline(hook, reason, len);
+}
+
 static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
 {
-	struct egress e = {.cfg = config_get()};
+	const struct weft_state *st = state_get();
+	struct egress e = {.st = st, .cfg = config_get(st)};
 	enum weft_reason reason;
 	u32 len = skb->len;
 	struct iphdr *ip;
 	__be16 sport;
 
 	if (!e.cfg)
-		return decline(hook, WEFT_R_DISABLED, len);
+		return decline_pod(skb, hook, WEFT_R_DISABLED, len);
 	reason = classify_pod(skb, &e, hook);
 	if (reason != WEFT_R_OK)
-		return decline(hook, reason, len);
+		return decline_pod(skb, hook, reason, len);
 	sport = source_port(e.cfg, flow_hash(skb, e.ip, e.data_end));
 	if (bpf_skb_adjust_room(skb, WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))
-		return decline(hook, WEFT_R_HELPER, len);
+		return decline_pod(skb, hook, WEFT_R_HELPER, len);
 	ip = skb_data(skb) + WEFT_HEADER_LEN;
 	if ((void *)(ip + 1) > skb_data_end(skb))
 		return drop(hook, WEFT_R_HELPER, len);
@@ -192,7 +216,8 @@ int weft_bridge(struct __sk_buff *skb)
 SEC("tc")
 int weft_tun(struct __sk_buff *skb)
 {
-	struct egress e = {.cfg = config_get()};
+	const struct weft_state *st = state_get();
+	struct egress e = {.st = st, .cfg = config_get(st)};
 	const enum weft_hook hook = WEFT_HOOK_TUN;
 	enum weft_reason reason;
 	u32 len = skb->len;
@@ -203,6 +228,8 @@ int weft_tun(struct __sk_buff *skb)
 	reason = classify_routed(skb, &e);
 	if (reason != WEFT_R_OK)
 		return decline(hook, reason, len);
+	if (in_subnet(e.cfg, e.saddr) && e.saddr - e.cfg->subnet > 1)
+		approve_exit(skb, st, e.ip, e.data_end, WEFT_EGRESS);
 	sport = source_port(e.cfg, flow_hash(skb, e.ip, e.data_end));
 	/* Room first: it is the step that may refuse, and the packet must then be unchanged. */
 	if (bpf_skb_adjust_room(skb, WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))

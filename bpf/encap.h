@@ -26,14 +26,15 @@ static __always_inline u32 flow_ports(const struct iphdr *ip, const void *data_e
 
 /*
  * A flow's entropy: the socket's own hash where the packet carries one (TCP: free, and it follows
- * the stack when it rethinks a path), else a multiplicative mix of addresses and ports.
+ * the stack when it rethinks a path), else a multiplicative mix of addresses and ports. That of a
+ * tagged packet is the tag's.
  */
 static __always_inline u32 flow_hash(const struct __sk_buff *skb, const struct iphdr *ip,
 				     const void *data_end)
 {
 	u64 mix = (u64)ip->saddr << 32 | ip->daddr;
 
-	if (skb->hash && !ip4_is_fragment(ip))
+	if (skb->hash && !(skb->tc_index & WEFT_TAGGED) && !ip4_is_fragment(ip))
 		return skb->hash;
 	mix ^= (u64)flow_ports(ip, data_end) * 0x9e3779b97f4a7c15ULL;
 	mix *= 0xff51afd7ed558ccdULL;

@@ -75,16 +75,29 @@ struct {
 	__type(value, struct weft_bulk);
 } bulk_flows SEC(".maps") __weak;
 
+/* The agent sets the size. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, WEFT_APPROVE_MAX);
+	__type(key, struct weft_flow);
+	__type(value, struct weft_approval);
+} approvals SEC(".maps") __weak;
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, 4096);
 } hints SEC(".maps") __weak;
 
-/* The configuration in force, or NULL before the agent published one. */
-static __always_inline const struct weft_config *config_get(void)
+static __always_inline const struct weft_state *state_get(void)
 {
 	u32 zero = 0;
-	const struct weft_state *st = bpf_map_lookup_elem(&state, &zero);
+
+	return bpf_map_lookup_elem(&state, &zero);
+}
+
+/* The configuration in force, or NULL before the agent published one. */
+static __always_inline const struct weft_config *config_get(const struct weft_state *st)
+{
 	const struct weft_config *cfg;
 
 	if (!st)

@@ -12,6 +12,7 @@
 #define IP_MF 0x2000
 #define IP_OFFSET 0x1fff
 #define IP4_PLAIN 0x45 /* version 4, five words: no options */
+#define L4_HLEN 20 /* as far as any transport header is read */
 
 static __always_inline void *skb_data(const struct __sk_buff *skb)
 {

@@ -34,6 +34,12 @@ static __always_inline bool reason_refuses(enum weft_reason reason)
 	       reason == WEFT_R_SPOOFED_LOCAL || reason == WEFT_R_FOREIGN_DST;
 }
 
+/* Reasons that come with a tag, for the packet to approve its flow on the way. */
+static __always_inline bool reason_is_tagged(enum weft_reason reason)
+{
+	return reason == WEFT_R_UNAPPROVED || reason == WEFT_R_STALE || reason == WEFT_R_GENERATION;
+}
+
 /* Leave the packet unmodified to the host stack, or refuse it. */
 static __always_inline int decline(enum weft_hook hook, enum weft_reason reason, u32 len)
 {

@@ -10,6 +10,7 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent_priv.h"
+#include "conntrack.h"
 #include "log.h"
 #include "netlink.h"
 #include "pins.h"
@@ -71,10 +72,14 @@ static void on_port(uint32_t ifindex, const char *ifname, bool up, void *arg)
 	log_debug("port %s %s", ifname, up ? "added" : "removed");
 	if (!a->datapath)
 		return;
-	if (up)
+	if (up) {
+		/* What enters by the one hook is approved at the other. */
+		datapath_attach(a->datapath, WEFT_HOOK_DELIVER, ifindex);
 		datapath_attach(a->datapath, WEFT_HOOK_PORT, ifindex);
-	else
+	} else {
 		datapath_detach(a->datapath, WEFT_HOOK_PORT, ifindex);
+		datapath_detach(a->datapath, WEFT_HOOK_DELIVER, ifindex);
+	}
 }
 
 static void on_bridge(uint32_t ifindex, const uint8_t mac[6], void *arg)
@@ -100,6 +105,59 @@ static void on_hint(const struct weft_hint *hint, void *arg)
 		endpoints_hint(a->endpoints, ntohl(hint->addr), hint->ifindex);
 	else if (hint->type == WEFT_HINT_PEER_MAC)
 		underlay_probe(a->underlay, ntohl(hint->addr));
+}
+
+/* Approval. */
+
+/* conntrack may appear with the first rule that needs it. */
+static void soften_conntrack(struct agent *a)
+{
+	if (!conntrack_is_strict())
+		return;
+	a->liberal = true;
+	state_dir_remember(a->opt, a->pin_dir, a->liberal);
+	conntrack_set_liberal(true);
+}
+
+static void restore_conntrack(struct agent *a)
+{
+	if (a->liberal)
+		conntrack_set_liberal(false);
+	a->liberal = false;
+}
+
+static void on_rules(void *arg)
+{
+	struct agent *a = arg;
+
+	soften_conntrack(a);
+	if (a->opt->approve == APPROVE_HOST)
+		log_debug("rules or routes changed: generation %u",
+			  datapath_new_generation(a->datapath));
+}
+
+/*
+ * conntrack forgets a flow that nobody answered after 30 s (nf_conntrack_udp_timeout and that of
+ * ICMP), so these are renewed well before.
+ */
+#define UNREPLIED_S 20U
+
+static void set_lifetimes(struct agent *a)
+{
+	uint32_t ttl = a->opt->approve == APPROVE_HOST ? a->opt->approve_ttl : 0;
+
+	datapath_set_lifetimes(a->datapath, ttl, ttl < UNREPLIED_S ? ttl : UNREPLIED_S * !!ttl);
+}
+
+/* Watch first, then start a generation: no change goes unnoticed in between. */
+static int start_approval(struct agent *a)
+{
+	int err = rules_watch(a->loop, on_rules, a, &a->rules);
+
+	if (err)
+		return log_err(err, "cannot watch the host's rules");
+	on_rules(a);
+	return 0;
 }
 
 /* The store. */
@@ -320,9 +378,14 @@ static int fill_and_attach(struct agent *a)
 
 	find_bridge_mac(a);
 	open_aggregator(a);
+	set_lifetimes(a);
+	if (err == 0)
+		err = start_approval(a);
 	/* Programs are replaced last, by ones whose maps are complete. */
 	if (err == 0)
 		err = apply_all(a);
+	if (err == 0)
+		err = datapath_attach(a->datapath, WEFT_HOOK_ENTER, a->tun.ifindex);
 	if (err == 0)
 		err = datapath_attach(a->datapath, WEFT_HOOK_TUN, a->tun.ifindex);
 	if (err == 0)
@@ -337,7 +400,7 @@ static int load_datapath(struct agent *a)
 
 	if (err)
 		return log_err(err, "no bpffs for pins");
-	return datapath_open(a->pin_dir, a->opt->attach, &a->datapath);
+	return datapath_open(a->pin_dir, a->opt->attach, a->opt->approve_max, &a->datapath);
 }
 
 /* 0 where tier tun may stand in for what failed with err, else err and the exit status. */
@@ -358,6 +421,7 @@ static int choose_datapath(struct agent *a)
 {
 	int err = 0;
 
+	a->liberal = state_dir_recall_liberal(a->opt->state_dir);
 	if (a->opt->datapath == DATAPATH_TUN) {
 		log_info("datapath tun: as demanded");
 		state_dir_recall_pins(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir));
@@ -367,12 +431,13 @@ static int choose_datapath(struct agent *a)
 	if (err)
 		err = settle_for_tun(a, err);
 	if (err == 0)
-		state_dir_remember(a->opt, a->pin_dir);
+		state_dir_remember(a->opt, a->pin_dir, a->liberal);
 	return err;
 }
 
 static void abandon_datapath(struct agent *a)
 {
+	rules_close(take_ptr(a->rules));
 	datapath_close(a->datapath);
 	a->datapath = NULL;
 	a->uplink_ifindex = 0;
@@ -380,6 +445,8 @@ static void abandon_datapath(struct agent *a)
 	if (a->pin_dir[0])
 		datapath_cleanup(a->pin_dir);
 	aggregator_delete(a->nl, a->opt->tun);
+	restore_conntrack(a);
+	state_dir_remember(a->opt, a->pin_dir, a->liberal);
 }
 
 static int take_tun(struct agent *a)
@@ -482,6 +549,7 @@ static int agent_open(struct agent *a)
 static void agent_close(struct agent *a)
 {
 	ctl_close(a->ctl);
+	rules_close(a->rules);
 	forward_stop(a->forward);
 	endpoints_close(a->endpoints);
 	port_guard_close(a->guard);

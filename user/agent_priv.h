@@ -16,6 +16,7 @@
 #include "loop.h"
 #include "netconf.h"
 #include "overlay_dev.h"
+#include "rules.h"
 #include "store.h"
 #include "underlay.h"
 
@@ -37,6 +38,8 @@ struct agent {
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
 	struct aggregator aggregator; /* all zero: none */
+	struct rules *rules; /* NULL in tier tun and where nothing is approved by the host */
+	bool liberal; /* conntrack was strict before us */
 	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
 	uint32_t mtu; /* of the overlay device, as last configured */

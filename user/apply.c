@@ -95,7 +95,8 @@ int apply_config(struct agent *a)
 {
 	struct weft_config config = {
 		.flags = WEFT_CONFIG_READY | (a->opt->peer_check ? WEFT_CONFIG_PEER_CHECK : 0) |
-			 (a->opt->entropy ? WEFT_CONFIG_ENTROPY : 0),
+			 (a->opt->entropy ? WEFT_CONFIG_ENTROPY : 0) |
+			 (a->opt->approve == APPROVE_HOST ? WEFT_CONFIG_APPROVE_HOST : 0),
 		.network = a->conf.network.addr,
 		.network_mask = prefix4_mask(a->conf.network.len),
 		.subnet = a->own.subnet.addr,

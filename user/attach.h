@@ -17,7 +17,7 @@
 
 static inline bool hook_is_egress(enum weft_hook hook)
 {
-	return hook == WEFT_HOOK_TUN;
+	return hook == WEFT_HOOK_TUN || hook == WEFT_HOOK_DELIVER;
 }
 
 /*

@@ -31,6 +31,7 @@ struct datapath {
 	struct weft_bpf *skel;
 	struct maps *maps;
 	bool tcx; /* false: clsact */
+	bool new_approvals; /* the pinned table is of another size */
 	bool probe; /* attach mode auto: TCX may turn out to be missing */
 	struct attachment *attachments;
 	size_t n_attachments;
@@ -65,6 +66,10 @@ static const struct bpf_program *hook_program(const struct datapath *dp, enum we
 		return dp->skel->progs.weft_tun;
 	case WEFT_HOOK_AGGREGATE:
 		return dp->skel->progs.weft_aggregate;
+	case WEFT_HOOK_ENTER:
+		return dp->skel->progs.weft_enter;
+	case WEFT_HOOK_DELIVER:
+		return dp->skel->progs.weft_deliver;
 	default:
 		return dp->skel->progs.weft_uplink;
 	}
@@ -81,29 +86,33 @@ static void link_pin_path(const char *dir, enum weft_hook hook, uint32_t ifindex
 	snprintf(path, PATH_MAX, "%s/links/%s-%u", dir, hook_name(hook), ifindex);
 }
 
-static bool same_layout(const struct bpf_map *map, int fd)
+static bool same_layout(const struct bpf_map *map, const struct bpf_map_info *info)
 {
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &len) == 0 && info.type == bpf_map__type(map) &&
-	       info.key_size == bpf_map__key_size(map) &&
-	       info.value_size == bpf_map__value_size(map) &&
-	       info.max_entries == bpf_map__max_entries(map);
+	return info->type == bpf_map__type(map) && info->key_size == bpf_map__key_size(map) &&
+	       info->value_size == bpf_map__value_size(map);
 }
 
 /* Use the pinned map of an earlier agent, if there is one. */
 static int reuse_map(struct datapath *dp, struct bpf_map *map)
 {
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
 	char path[PATH_MAX];
 	_close_ int fd = -1;
+	bool same_size;
 
 	map_pin_path(dp, map, path);
 	fd = bpf_obj_get(path);
 	if (fd < 0)
 		return errno == ENOENT ? 0 : log_err(-errno, "%s", path);
-	if (!same_layout(map, fd))
+	if (bpf_obj_get_info_by_fd(fd, &info, &len))
+		return log_err(-errno, "%s", path);
+	same_size = info.max_entries == bpf_map__max_entries(map);
+	dp->new_approvals |= map == dp->skel->maps.approvals && !same_size;
+	if (!same_layout(map, &info) || (!same_size && map != dp->skel->maps.approvals))
 		return log_err(-EPROTO, "%s: made by an incompatible version", path);
+	if (!same_size)
+		return 0;
 	return bpf_map__reuse_fd(map, fd);
 }
 
@@ -112,6 +121,8 @@ static int pin_map(struct datapath *dp, struct bpf_map *map)
 	char path[PATH_MAX];
 
 	map_pin_path(dp, map, path);
+	if (map == dp->skel->maps.approvals && dp->new_approvals)
+		unlink(path);
 	if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
 		return log_err(-errno, "cannot pin %s", path);
 	return 0;
@@ -143,7 +154,7 @@ static int make_dirs(const char *dir)
 	return err ? err : pins_mkdir(path);
 }
 
-static int load(struct datapath *dp)
+static int load(struct datapath *dp, uint32_t approvals)
 {
 	struct bpf_map *map;
 	int err = make_dirs(dp->dir);
@@ -153,6 +164,7 @@ static int load(struct datapath *dp)
 	dp->skel = weft_bpf__open();
 	if (!dp->skel)
 		return log_err(-errno, "cannot open the BPF object");
+	bpf_map__set_max_entries(dp->skel->maps.approvals, approvals);
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
 		err = reuse_map(dp, map);
@@ -201,7 +213,8 @@ static int open_maps(struct datapath *dp)
 	return maps_open(&fds, &dp->maps);
 }
 
-int datapath_open(const char *pin_dir, enum attach_mode mode, struct datapath **out)
+int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals,
+		  struct datapath **out)
 {
 	struct datapath *dp = calloc(1, sizeof(*dp));
 	int err;
@@ -213,7 +226,7 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, struct datapath **
 	snprintf(dp->dir, sizeof(dp->dir), "%s", pin_dir);
 	dp->tcx = mode != ATTACH_CLSACT;
 	dp->probe = mode == ATTACH_AUTO;
-	err = load(dp);
+	err = load(dp, approvals);
 	if (err == 0)
 		err = open_maps(dp);
 	if (err) {
@@ -327,7 +340,7 @@ static bool parse_link_pin(const char *name, enum weft_hook *hook, uint32_t *ifi
 {
 	const char *dash = strrchr(name, '-');
 
-	for (int h = WEFT_HOOK_PORT; dash && h <= WEFT_HOOK_AGGREGATE; h++) {
+	for (int h = WEFT_HOOK_PORT; dash && h <= WEFT_HOOK_LAST_BPF; h++) {
 		if (strncmp(name, hook_name(h), dash - name) || hook_name(h)[dash - name])
 			continue;
 		*hook = h;
@@ -366,7 +379,7 @@ static void prune_filters(const struct datapath *keep)
 	struct if_nameindex *all = if_nameindex();
 
 	for (struct if_nameindex *i = all; i && i->if_index; i++)
-		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_AGGREGATE; h++)
+		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_LAST_BPF; h++)
 			if (attached_clsact(i->if_index, h) >= 0 &&
 			    !(keep && find_attachment(keep, h, i->if_index)))
 				detach_clsact(i->if_index, h);
@@ -459,6 +472,16 @@ int datapath_cleanup(const char *pin_dir)
 int datapath_set_config(struct datapath *dp, const struct weft_config *config)
 {
 	return maps_set_config(dp->maps, config);
+}
+
+void datapath_set_lifetimes(struct datapath *dp, uint32_t tcp_s, uint32_t other_s)
+{
+	maps_set_lifetimes(dp->maps, tcp_s, other_s);
+}
+
+uint32_t datapath_new_generation(struct datapath *dp)
+{
+	return maps_new_generation(dp->maps);
 }
 
 int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shift,

@@ -27,10 +27,12 @@ struct datapath_hook { /* one attached program */
 
 /*
  * Open the pins below pin_dir (created with mode 0700) or make new ones, and load the programs.
- * mode: auto tries TCX, then clsact. -EPROTO: pins of another ABI version (exit status 3);
- * -EPERM / -EOPNOTSUPP: no privilege or no kernel support (exit status 4).
+ * mode: auto tries TCX, then clsact. approvals: entries of that table; one of another size that is
+ * found is replaced, and all flows are approved anew. -EPROTO: pins of another ABI version (exit
+ * status 3); -EPERM / -EOPNOTSUPP: no privilege or no kernel support (exit status 4).
  */
-int datapath_open(const char *pin_dir, enum attach_mode mode, struct datapath **out);
+int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals,
+		  struct datapath **out);
 /* Frees the handle; pins, links and programs stay and keep forwarding. */
 void datapath_close(struct datapath *dp);
 
@@ -43,6 +45,11 @@ void datapath_prune(struct datapath *dp);
 
 /* Publish a whole configuration at once. abi is filled in here. */
 int datapath_set_config(struct datapath *dp, const struct weft_config *config);
+
+/* How long an approval lasts, in seconds; 0: for ever. */
+void datapath_set_lifetimes(struct datapath *dp, uint32_t tcp_s, uint32_t other_s);
+/* The host's rules have changed: every flow must be approved anew. Returns the new generation. */
+uint32_t datapath_new_generation(struct datapath *dp);
 
 struct datapath_route { /* a lease as the maps see it; host byte order */
 	uint32_t addr;

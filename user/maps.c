@@ -9,7 +9,9 @@
 #include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/random.h>
 #include <sys/syscall.h>
+#include <time.h>
 
 #include "datapath.h"
 #include "log.h"
@@ -163,6 +165,21 @@ static int adopt_peers(struct maps *m)
 	return 0;
 }
 
+/* What no configuration may be published without; an earlier agent's stays. */
+static int adopt_state(struct maps *m)
+{
+	uint64_t secret[2];
+
+	if (!m->state->generation)
+		store_word(&m->state->generation, 1);
+	if (m->state->secret[0] || m->state->secret[1])
+		return 0;
+	if (getrandom(secret, sizeof(secret), 0) != sizeof(secret))
+		return log_err(-errno, "no random numbers");
+	memcpy(m->state->secret, secret, sizeof(secret));
+	return 0;
+}
+
 int maps_open(const struct map_fds *fds, struct maps **out)
 {
 	struct maps *m = calloc(1, sizeof(*m));
@@ -176,6 +193,8 @@ int maps_open(const struct map_fds *fds, struct maps **out)
 		err = adopt_prefixes(m);
 	if (err == 0)
 		err = adopt_peers(m);
+	if (err == 0)
+		err = adopt_state(m);
 	if (err) {
 		maps_close(m);
 		return err;
@@ -220,6 +239,37 @@ int maps_set_config(struct maps *m, const struct weft_config *config)
 	store_word(&m->state->active, !active);
 	m->state_dirty = true;
 	return 0;
+}
+
+uint32_t generation_advance(struct weft_state *state)
+{
+	uint32_t generation = __atomic_add_fetch(&state->generation, 1, __ATOMIC_RELEASE);
+
+	return generation ? generation
+			  : __atomic_add_fetch(&state->generation, 1, __ATOMIC_RELEASE);
+}
+
+/* The coarse clock ticks once per jiffy, so its resolution tells the kernel's HZ. */
+static uint32_t to_jiffies(uint32_t seconds)
+{
+	struct timespec tick;
+	uint64_t jiffies;
+
+	if (seconds == 0 || clock_getres(CLOCK_MONOTONIC_COARSE, &tick) || tick.tv_nsec <= 0)
+		return UINT32_MAX;
+	jiffies = (uint64_t)seconds * 1000000000 / (uint64_t)tick.tv_nsec;
+	return jiffies < UINT32_MAX ? (uint32_t)jiffies : UINT32_MAX;
+}
+
+void maps_set_lifetimes(struct maps *m, uint32_t tcp_s, uint32_t other_s)
+{
+	store_word(&m->state->ttl_tcp, to_jiffies(tcp_s));
+	store_word(&m->state->ttl_other, to_jiffies(other_s));
+}
+
+uint32_t maps_new_generation(struct maps *m)
+{
+	return generation_advance(m->state);
 }
 
 /* Slots. */

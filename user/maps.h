@@ -15,6 +15,12 @@
 struct datapath_route;
 struct maps;
 
+/*
+ * Every approval of before is void: one step of the state's generation, which is never 0. Of use
+ * with or without an agent. Returns the new one.
+ */
+uint32_t generation_advance(struct weft_state *state);
+
 struct map_fds {
 	int state;
 	int routes;
@@ -36,6 +42,8 @@ int maps_set_routes(struct maps *maps, uint32_t network, uint8_t cell_shift,
 bool maps_peer_is_resolved(const struct maps *maps, uint32_t public_ip);
 int maps_set_peer(struct maps *maps, uint32_t public_ip, const struct weft_peer *peer);
 int maps_set_endpoint(struct maps *maps, uint32_t index, const struct weft_endpoint *ep);
+void maps_set_lifetimes(struct maps *maps, uint32_t tcp_s, uint32_t other_s);
+uint32_t maps_new_generation(struct maps *maps);
 int maps_counters(const struct maps *maps, struct weft_counter out[WEFT_COUNTER_MAX]);
 
 #endif

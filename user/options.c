@@ -11,6 +11,7 @@
 #include <sys/un.h>
 
 #include "util.h"
+#include "weft/abi.h"
 
 /* Which verbs know an option. */
 enum {
@@ -18,7 +19,8 @@ enum {
 	CHECK = 1 << 1,
 	CLEANUP = 1 << 2,
 	READ = 1 << 3, /* every verb that asks the agent */
-	ALL = RUN | CHECK | CLEANUP | READ,
+	FLOWS = 1 << 4,
+	ALL = RUN | CHECK | CLEANUP | READ | FLOWS,
 };
 
 #define UNAVAILABLE "not available in this version"
@@ -161,16 +163,59 @@ static int set_log_level(const char *arg, void *field, const char **why)
 	return 0;
 }
 
-/* What the contract promises and this version does not do is refused by name, never ignored. */
-static int check_approve(const char *arg, void *field, const char **why)
+static int set_approve(const char *arg, void *field, const char **why)
 {
-	(void)field;
-	if (!strcmp(arg, "host"))
-		return refuse(why, UNAVAILABLE ", only none is");
-	if (strcmp(arg, "none"))
-		return refuse(why, "must be none");
+	static const char *const names[] = {
+		[APPROVE_HOST] = "host",
+		[APPROVE_NONE] = "none",
+		NULL,
+	};
+	int mode = choose(arg, names);
+
+	if (mode < 0)
+		return refuse(why, "must be host or none");
+	*(enum approve_mode *)field = mode;
 	return 0;
 }
+
+static int set_number(const char *arg, unsigned int least, unsigned int most, void *field)
+{
+	char *end;
+	unsigned long value;
+
+	errno = 0;
+	value = strtoul(arg, &end, 10);
+	if (errno || *end || arg[0] < '0' || arg[0] > '9' || value < least || value > most)
+		return -EINVAL;
+	*(unsigned int *)field = (unsigned int)value;
+	return 0;
+}
+
+static int set_approve_ttl(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 1, 86400, field) ? refuse(why, "must be 1 to 86400 seconds") : 0;
+}
+
+static int set_approve_max(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 1024, 1 << 24, field) ? refuse(why, "must be 1024 to 16777216") : 0;
+}
+
+static int set_port(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 1, 65535, field) ? refuse(why, "must be 1 to 65535") : 0;
+}
+
+static int set_protocol(const char *arg, void *field, const char **why)
+{
+	static const char *const names[] = {"tcp", "udp", "icmp", NULL};
+
+	if (choose(arg, names) < 0)
+		return refuse(why, "must be tcp, udp or icmp");
+	return set_text(arg, field, why);
+}
+
+/* What the contract promises and this version does not do is refused by name, never ignored. */
 
 static int check_format(const char *arg, void *field, const char **why)
 {
@@ -221,8 +266,18 @@ static const struct spec {
 	{"datapath", "MODE", "auto, bpf or tun (auto)", RUN, set_datapath, FIELD(datapath), 0},
 	{"attach", "HOW", "how BPF programs are attached: auto, tcx or clsact (auto)", RUN,
 	 set_attach, FIELD(attach), 0},
-	{"approve", "MODE", "which flows may take the fast path: none = no check (none)", RUN,
-	 check_approve, 0, 0},
+	{"approve", "MODE", "whose leave a flow needs for the fast path: host or none (host)", RUN,
+	 set_approve, FIELD(approve), 0},
+	{"approve-ttl", "SECONDS", "how long the host's leave lasts (30)", RUN, set_approve_ttl,
+	 FIELD(approve_ttl), 0},
+	{"approve-max", "N", "how many flows are remembered (262144)", RUN, set_approve_max,
+	 FIELD(approve_max), 0},
+	{"address", "ADDR", "only flows from or to ADDR", FLOWS, set_address, FIELD(flow_address),
+	 0},
+	{"port", "N", "only flows with this port at either end", FLOWS, set_port, FIELD(flow_port),
+	 0},
+	{"protocol", "NAME", "only flows of tcp, udp or icmp", FLOWS, set_protocol,
+	 FIELD(flow_protocol), 0},
 	{"format", "NAME", "wire format: udp (udp)", RUN, check_format, 0, 0},
 	{"peer-check", "on|off", "accept packets only from the lease that owns them (on)", RUN,
 	 set_switch, FIELD(peer_check), 0},
@@ -256,7 +311,7 @@ static unsigned int verb_class(const char *verb)
 	static const struct {
 		const char *verb;
 		unsigned int class;
-	} classes[] = {{"run", RUN}, {"check", CHECK}, {"cleanup", CLEANUP}};
+	} classes[] = {{"run", RUN}, {"check", CHECK}, {"cleanup", CLEANUP}, {"flows", FLOWS}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
 		if (!strcmp(verb, classes[i].verb))
@@ -311,6 +366,15 @@ static error_t check_complete(struct argp_state *state)
 	return EINVAL;
 }
 
+/* `flows flush` is the one verb with a word behind it. */
+static bool take_argument(struct parse *parse, const char *arg)
+{
+	if (parse->class != FLOWS || strcmp(arg, "flush"))
+		return false;
+	parse->options.flush = true;
+	return true;
+}
+
 static error_t parse_one(int key, char *arg, struct argp_state *state)
 {
 	switch (key) {
@@ -321,6 +385,8 @@ static error_t parse_one(int key, char *arg, struct argp_state *state)
 		argp_state_help(state, stdout, ARGP_HELP_USAGE);
 		exit(EXIT_STOPPED);
 	case ARGP_KEY_ARG:
+		if (take_argument(state->input, arg))
+			return 0;
 		argp_error(state, "unexpected argument: %s", arg);
 		return EINVAL;
 	case ARGP_KEY_END:
@@ -336,6 +402,8 @@ static error_t parse_one(int key, char *arg, struct argp_state *state)
 static const struct options defaults = {
 	.bridge = "cni0",
 	.tun = "flannel0",
+	.approve_ttl = 30,
+	.approve_max = WEFT_APPROVE_MAX,
 	.peer_check = true,
 	.entropy = true,
 	.subnet_file = "/run/flannel/subnet.env",

@@ -16,6 +16,7 @@ enum weft_exit {
 };
 
 enum datapath_mode { DATAPATH_AUTO, DATAPATH_BPF, DATAPATH_TUN };
+enum approve_mode { APPROVE_HOST, APPROVE_NONE };
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 
 struct options {
@@ -28,11 +29,17 @@ struct options {
 	const char *tun; /* flannel0 */
 	enum datapath_mode datapath; /* auto */
 	enum attach_mode attach; /* --attach auto|tcx|clsact */
+	enum approve_mode approve; /* host */
+	unsigned int approve_ttl; /* --approve-ttl, seconds, 30 */
+	unsigned int approve_max; /* --approve-max, entries, WEFT_APPROVE_MAX */
 	bool peer_check; /* --peer-check on|off, on */
 	bool entropy; /* --source-port-entropy on|off, on */
 	bool teardown_on_exit; /* --teardown-on-exit */
 	const char *subnet_file; /* /run/flannel/subnet.env */
 	const char *state_dir; /* /run/weft */
+	bool flush; /* `flows flush` */
+	const char *flow_address, *flow_protocol; /* which flows to list; NULL: any */
+	unsigned int flow_port; /* 0: any */
 	bool json; /* -j */
 	enum log_level log_level; /* info */
 	bool log_json;

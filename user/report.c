@@ -56,8 +56,9 @@ static json_t *report_status(const struct agent *a)
 	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
 			 " s:I, s:i, s:s, s:o}",
 			 "datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
-			 "none", "ready", report_ready(a), "subnet", prefix_json(a->own.subnet),
-			 "public_ip", ip_json(a->public_ip), "mtu", (int)a->mtu, "network",
+			 a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
+			 report_ready(a), "subnet", prefix_json(a->own.subnet), "public_ip",
+			 ip_json(a->public_ip), "mtu", (int)a->mtu, "network",
 			 prefix_json(a->conf.network), "port", (int)a->conf.port, "uplink",
 			 up->ifname, "tun", a->tun.ifname, "bridge", a->opt->bridge, "store",
 			 a->opt->store, "store_error", a->store_error, "leases",

@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 
 #include "aggregator.h"
+#include "conntrack.h"
 #include "datapath.h"
 #include "log.h"
 #include "overlay_dev.h"
@@ -74,11 +75,12 @@ void state_dir_unlock(const char *dir, int *lock_fd)
 	*lock_fd = -1;
 }
 
-void state_dir_remember(const struct options *options, const char *pin_dir)
+void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal)
 {
 	char path[PATH_MAX], tmp[PATH_MAX];
-	json_t *made = json_pack("{s:s, s:s, s:s}", "tun", options->tun, "subnet_file",
-				 options->subnet_file, "pin_dir", pin_dir);
+	json_t *made =
+		json_pack("{s:s, s:s, s:s, s:b}", "tun", options->tun, "subnet_file",
+			  options->subnet_file, "pin_dir", pin_dir, "conntrack_liberal", liberal);
 
 	path_of(options->state_dir, "made", path);
 	path_of(options->state_dir, "made.tmp", tmp);
@@ -114,6 +116,15 @@ int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len)
 	}
 	json_decref(made);
 	return err;
+}
+
+bool state_dir_recall_liberal(const char *dir)
+{
+	json_t *made = recall(dir);
+	bool liberal = json_is_true(json_object_get(made, "conntrack_liberal"));
+
+	json_decref(made);
+	return liberal;
 }
 
 static int teardown_pins(const struct options *options, const json_t *made)
@@ -161,6 +172,9 @@ int state_dir_teardown(const struct options *options)
 	int err = teardown_pins(options, made);
 	int dev = teardown_devices(recalled(made, "tun", options->tun));
 
+	/* After the programs: until then flows come back to conntrack in the middle. */
+	if (json_is_true(json_object_get(made, "conntrack_liberal")))
+		conntrack_set_liberal(false);
 	if (made)
 		unlink(recalled(made, "subnet_file", options->subnet_file));
 	json_decref(made);

@@ -6,6 +6,7 @@
 #ifndef WEFT_USER_STATE_DIR_H
 #define WEFT_USER_STATE_DIR_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "options.h"
@@ -14,8 +15,13 @@
 int state_dir_lock(const char *dir, int *lock_fd);
 void state_dir_unlock(const char *dir, int *lock_fd);
 
-/* Remember device, subnet file and pins before they are made. */
-void state_dir_remember(const struct options *options, const char *pin_dir);
+/*
+ * Remember device, subnet file and pins before they are made, and whether conntrack is made liberal
+ * by us.
+ */
+void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal);
+/* Did the last agent change that setting? */
+bool state_dir_recall_liberal(const char *dir);
 /* Where the last agent put its pins. -ENOENT when it made none. */
 int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len);
 

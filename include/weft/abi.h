@@ -13,6 +13,8 @@
  *      its ifindex stored last. While it is invalid its packets take the slow path.
  *  (4) The configuration is double-buffered: a new one goes into the unused half of `state`, then
  *      `active` flips in one store; the old half is left alone until a grace period has passed.
+ *  (5) A direction of an approval is one aligned 64-bit word; so are generation and lifetimes words
+ *      of their own. The secret is written once, before the first configuration.
  */
 #ifndef WEFT_ABI_H
 #define WEFT_ABI_H
@@ -25,7 +27,7 @@
 #define static_assert _Static_assert
 #endif
 
-#define WEFT_ABI_VERSION 1
+#define WEFT_ABI_VERSION 2
 
 /* Wire format udp: a bare IPv4 packet behind IPv4 (20) and UDP (8). */
 #define WEFT_ETH_HLEN 14
@@ -114,6 +116,7 @@ enum weft_config_flags {
 	WEFT_CONFIG_READY = 1 << 0, /* unset: every program passes every packet */
 	WEFT_CONFIG_PEER_CHECK = 1 << 1,
 	WEFT_CONFIG_ENTROPY = 1 << 2, /* source port from the flow hash */
+	WEFT_CONFIG_APPROVE_HOST = 1 << 3, /* else a SYN approves its own connection */
 };
 
 struct weft_config {
@@ -140,10 +143,50 @@ static_assert(sizeof(struct weft_config) == 64, "map value is ABI");
 /* The one value of the `state` map. */
 struct weft_state {
 	__u32 active; /* which half is valid: 0 or 1 */
-	__u32 pad[15];
+	__u32 generation; /* of the host's rules, never 0 */
+	__u32 ttl_tcp; /* jiffies that an approval lasts */
+	__u32 ttl_other;
+	__u64 secret[2]; /* SipHash key of the tags */
+	__u32 pad[8];
 	struct weft_config half[2];
 };
 static_assert(sizeof(struct weft_state) == 192, "map value is ABI");
+
+/*
+ * A connection as this node sees it: the key of `approvals`. For ICMP echo local_port is the
+ * identifier, and remote_port tells who asks: the local end (WEFT_ECHO_LOCAL) or the remote one.
+ */
+struct weft_flow {
+	__be32 local; /* a pod of this node */
+	__be32 remote;
+	__be16 local_port;
+	__be16 remote_port;
+	__u8 protocol;
+	__u8 pad[3];
+};
+static_assert(sizeof(struct weft_flow) == 16, "map key is ABI");
+
+#define WEFT_ECHO_LOCAL 1 /* host order */
+#define WEFT_APPROVE_MAX 262144 /* entries, unless the agent is told otherwise */
+
+enum weft_direction { WEFT_EGRESS, WEFT_INGRESS };
+
+/* The host let this flow through, by direction of its packets. */
+struct weft_approval {
+	struct weft_approved {
+		__u32 generation; /* of the rules; 0 = not approved */
+		__u32 since; /* jiffies, the low 32 bits */
+	} __attribute__((aligned(8))) by[2];
+};
+static_assert(sizeof(struct weft_approval) == 16, "map value is ABI");
+
+/*
+ * How a packet is recognised when it has crossed the host stack: its tc_index and its hash, which
+ * no rule of the host reads. Bit 0 of tc_index: both together are a SipHash of the packet's
+ * five-tuple and direction. WEFT_SEEN: the port hook has judged it, no more.
+ */
+#define WEFT_TAGGED 1
+#define WEFT_SEEN 2
 
 /*
  * Does a flow arrive in single segments of full size? Per CPU, indexed by the outer source port:

@@ -11,7 +11,9 @@
 
 /*
  * Where a packet is counted. aggregate: the device behind which the uplink's single TCP segments
- * are merged again; tunfd and socket belong to the agent's TUN/UDP loop.
+ * are merged again; enter: ingress of the overlay device, what the host stack is given; deliver:
+ * egress of a bridge port, what it gives to a pod; tunfd and socket belong to the agent's TUN/UDP
+ * loop.
  */
 #define WEFT_HOOKS(X) \
 	X(PORT, "port") \
@@ -19,6 +21,8 @@
 	X(TUN, "tun") \
 	X(UPLINK, "uplink") \
 	X(AGGREGATE, "aggregate") \
+	X(ENTER, "enter") \
+	X(DELIVER, "deliver") \
 	X(TUNFD, "tunfd") \
 	X(SOCKET, "socket")
 
@@ -58,6 +62,12 @@
 	X(SPOOFED_INNER, "spoofed_inner") /* inner source is not the sending member's */ \
 	X(SPOOFED_LOCAL, "spoofed_local") /* inner source is not the sending pod's own */ \
 	X(FOREIGN_DST, "foreign_dst") /* inner destination outside this node's subnet */ \
+	X(CONTROL, "control") /* TCP SYN, FIN or RST: conntrack must see it */ \
+	X(PROTOCOL, "protocol") /* neither TCP, UDP nor ICMP echo: never approved */ \
+	X(UNAPPROVED, "unapproved") /* the host has not let this direction of the flow through */ \
+	X(STALE, "stale") /* approved too long ago */ \
+	X(GENERATION, "generation") /* approved under rules that have changed since */ \
+	X(DECLINED, "declined") /* bridge: the port hook has left it to the stack already */ \
 	X(HELPER, "helper") /* a kernel helper refused (memory, headroom) */ \
 	X(SEND, "send") /* the loop's sendto() or write() failed */ \
 	X(DISABLED, "disabled") /* no valid configuration loaded */
@@ -68,6 +78,7 @@ enum weft_hook {
 #undef X
 		WEFT_HOOK_MAX
 };
+#define WEFT_HOOK_LAST_BPF WEFT_HOOK_DELIVER /* those up to here are programs' */
 
 enum weft_verdict {
 #define X(id, name) WEFT_##id,

@@ -43,8 +43,14 @@ static void put_ports(uint8_t *at, size_t room, const struct ip_fields *ip)
 	put16(at + 2, usual(ip->dport, 2000));
 	put16(at + 4, room);
 	put16(at + 6, 0);
-	if (ip->proto == 6 && room >= 20)
+	if (ip->proto == 1) {
+		put16(at, usual(ip->icmp, 8) << 8);
+		put16(at + 4, usual(ip->sport, 1000));
+	}
+	if (ip->proto == 6 && room >= 14) {
 		at[12] = 5 << 4;
+		at[13] = usual(ip->tcp_flags, 0x10);
+	}
 }
 
 size_t packet_put_ip(struct frame *frame, const struct ip_fields *ip)

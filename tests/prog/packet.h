@@ -27,7 +27,9 @@ struct ip_fields {
 	uint16_t payload; /* bytes behind the header: 24; ZERO */
 	int len_delta; /* added to the true total length */
 	uint16_t check; /* 0: the right one */
-	uint16_t sport, dport; /* 1000, 2000 */
+	uint16_t sport, dport; /* 1000, 2000; ICMP: sport is the identifier */
+	uint16_t tcp_flags; /* 0x10, ACK; ZERO */
+	uint16_t icmp; /* type: 8, echo; ZERO; the code is 0 */
 };
 
 struct outer_fields {

@@ -23,6 +23,7 @@ static struct weft_bpf *skel;
 static struct ring_buffer *ring;
 static struct weft_hint last_hint;
 static bool have_hint;
+static bool approves = true;
 static struct weft_counter before[WEFT_COUNTER_MAX];
 
 static int quiet(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -146,7 +147,12 @@ static void set_cluster(void)
 
 void rig_configure(uint32_t flags)
 {
-	struct weft_state st = {.active = 0};
+	struct weft_state st = {
+		.generation = 1,
+		.ttl_tcp = UINT32_MAX,
+		.ttl_other = UINT32_MAX,
+		.secret = {1, 2},
+	};
 	uint32_t zero = 0;
 
 	st.half[0] = (struct weft_config){
@@ -231,9 +237,78 @@ static int program_fd(enum rig_program program)
 		[RIG_BRIDGE] = skel->progs.weft_bridge,
 		[RIG_UPLINK] = skel->progs.weft_uplink,
 		[RIG_AGGREGATE] = skel->progs.weft_aggregate,
+		[RIG_DELIVER] = skel->progs.weft_deliver,
 	};
 
 	return bpf_program__fd(programs[program]);
+}
+
+void rig_approves(bool yes)
+{
+	approves = yes;
+}
+
+void rig_set_approval(const struct weft_flow *flow, const struct weft_approval *approval)
+{
+	set(skel->maps.approvals, flow, approval);
+}
+
+bool rig_get_approval(const struct weft_flow *flow, struct weft_approval *out)
+{
+	return bpf_map_lookup_elem(bpf_map__fd(skel->maps.approvals), flow, out) == 0;
+}
+
+void rig_forget_approvals(void)
+{
+	struct weft_flow flow;
+
+	while (bpf_map_get_next_key(bpf_map__fd(skel->maps.approvals), NULL, &flow) == 0)
+		must(bpf_map_delete_elem(bpf_map__fd(skel->maps.approvals), &flow), "approvals");
+}
+
+void rig_set_age(uint32_t ttl_tcp, uint32_t ttl_other, uint32_t generation)
+{
+	struct weft_state st;
+	uint32_t zero = 0;
+
+	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
+	st.ttl_tcp = ttl_tcp;
+	st.ttl_other = ttl_other;
+	st.generation = generation;
+	set(skel->maps.state, &zero, &st);
+}
+
+bool rig_flow_of(enum rig_program program, const struct frame *frame, struct weft_flow *out)
+{
+	bool egress = program == RIG_PORT || program == RIG_BRIDGE;
+	size_t at = program == RIG_UPLINK ? WEFT_HEADER_LEN : WEFT_ETH_HLEN;
+	const uint8_t *ip = frame->data + at, *l4 = ip + WEFT_IP4_HLEN;
+	uint16_t asks_local = htons(WEFT_ECHO_LOCAL);
+
+	*out = (struct weft_flow){0};
+	if (frame->len < at + WEFT_IP4_HLEN + 8 || ip[0] != 0x45)
+		return false;
+	memcpy(&out->local, ip + (egress ? 12 : 16), 4);
+	memcpy(&out->remote, ip + (egress ? 16 : 12), 4);
+	out->protocol = ip[9];
+	if (ip[9] != 1) {
+		memcpy(&out->local_port, l4 + (egress ? 0 : 2), 2);
+		memcpy(&out->remote_port, l4 + (egress ? 2 : 0), 2);
+		return true;
+	}
+	memcpy(&out->local_port, l4 + 4, 2);
+	if ((l4[0] == 8) == egress)
+		memcpy(&out->remote_port, &asks_local, 2);
+	return true;
+}
+
+static void approve(enum rig_program program, const struct frame *frame)
+{
+	const struct weft_approval both = {.by = {{.generation = 1}, {.generation = 1}}};
+	struct weft_flow flow;
+
+	if (rig_flow_of(program, frame, &flow))
+		rig_set_approval(&flow, &both);
 }
 
 bool rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
@@ -244,6 +319,8 @@ bool rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size
 			    .data_out = out->out.data, .data_size_out = sizeof(out->out.data),
 			    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
 
+	if (approves)
+		approve(program, in);
 	memset(out->out.data, 0xee, sizeof(out->out.data));
 	if (bpf_prog_test_run_opts(program_fd(program), &opts)) {
 		/* The test run itself wants an IPv4 header behind an IPv4 EtherType. */

@@ -27,7 +27,7 @@
 
 extern const uint8_t bridge_mac[6], pod_mac[6], uplink_mac[6], peer_mac[6];
 
-enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE };
+enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE, RIG_DELIVER };
 
 /* What a program did with a frame. */
 struct result {
@@ -48,6 +48,16 @@ void rig_close(void);
 void rig_configure(uint32_t flags);
 /* Cells of another size, of which the one with addr (no other one) leads to PEER. */
 void rig_resize_cells(uint32_t shift, uint32_t addr);
+/* Whether rig_run() first approves the flow of its frame, both ways; it does until told not to. */
+void rig_approves(bool yes);
+/* What the programs know of a flow. */
+void rig_set_approval(const struct weft_flow *flow, const struct weft_approval *approval);
+bool rig_get_approval(const struct weft_flow *flow, struct weft_approval *out);
+void rig_forget_approvals(void);
+/* The flow of a frame at program, as the programs read it; false: none that could be approved. */
+bool rig_flow_of(enum rig_program program, const struct frame *frame, struct weft_flow *out);
+/* Let approvals last so many jiffies, and the host's rules have this generation. */
+void rig_set_age(uint32_t ttl_tcp, uint32_t ttl_other, uint32_t generation);
 /* Let the maps' other half of the state be the valid one. */
 void rig_flip_state(void);
 /* The shortest IPv4 frame that BPF_PROG_TEST_RUN takes (net/bpf/test_run.c). */

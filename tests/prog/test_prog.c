@@ -77,6 +77,10 @@ const char *ip_fields_text(const struct ip_fields *ip, char *buf, size_t len)
 		add(&at, end, " proto=%u", ip->proto);
 	if (ip->payload)
 		add(&at, end, " payload=%u", ip->payload == ZERO ? 0 : ip->payload);
+	if (ip->tcp_flags)
+		add(&at, end, " flags=%02x", ip->tcp_flags == ZERO ? 0 : ip->tcp_flags);
+	if (ip->icmp)
+		add(&at, end, " type=%u", ip->icmp == ZERO ? 0 : ip->icmp);
 	if (ip->len_delta)
 		add(&at, end, " total length%+d", ip->len_delta);
 	if (ip->check)
@@ -106,8 +110,8 @@ static void test_reasons_reached(void)
 	bool all = true;
 
 	for (int i = 0; i < WEFT_REASON_MAX; i++) {
-		/* The loop's own, which no program can have. */
-		if (reached[i] || i == WEFT_R_SEND)
+		/* The loop's own; and what asks for a tag, which a test run cannot give. */
+		if (reached[i] || i == WEFT_R_SEND || i == WEFT_R_DECLINED)
 			continue;
 		printf("# reason %d was never expected\n", i);
 		all = false;
@@ -124,6 +128,7 @@ int main(void)
 	test_egress();
 	test_uplink();
 	test_sweeps();
+	test_approve();
 	test_reasons_reached();
 	rig_close();
 	printf("%d passed, %d failed\n", n_passed, n_failed);

@@ -91,6 +91,14 @@ static bool is_fragment(const uint8_t *ip)
 	return get16(ip + 6) & 0x3fff;
 }
 
+/* Has it what an approval is kept by? (All that can be approved is approved here.) */
+static bool has_flow(const uint8_t *ip, size_t room)
+{
+	if (ip[9] == 1)
+		return room >= 28 && (ip[20] == 8 || ip[20] == 0) && ip[21] == 0;
+	return (ip[9] == 17 && room >= 28) || (ip[9] == 6 && room >= 34);
+}
+
 /* May the pod's frame be carried by the fast path? */
 static bool carries_egress(const struct frame *in)
 {
@@ -104,7 +112,8 @@ static bool carries_egress(const struct frame *in)
 	if (get32(ip + 12) != POD && get32(ip + 12) != IN(1, 5))
 		return false;
 	to = owner(get32(ip + 16));
-	return to && to != OUT(8) && get16(ip + 2) + 28 <= (to == OUT(4) ? 1400 : 1500);
+	return to && has_flow(ip, in->len - 14) && to != OUT(8) &&
+	       get16(ip + 2) + 28 <= (to == OUT(4) ? 1400 : 1500);
 }
 
 /* May the peer's frame be decapsulated at all (to the pod or to the host)? */

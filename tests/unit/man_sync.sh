@@ -67,15 +67,16 @@ done < <(sed -n 's/^\tX([A-Z0-9_]*, "\([a-z0-9_]*\)").*/\1/p' "$root/include/wef
 exits 0 "weft " --version
 exits 0 "Usage: weft" --help
 exits 0 "Usage: weft run" run --help
-exits 2 "unknown verb: flows" flows
+exits 2 "unknown verb: trace" trace
 exits 2 "unknown verb: --state-dir" --state-dir "$tmp"
 exits 2 "--store is required" run
-exits 2 "--approve host: not available in this version" run --store static:x --approve host
+exits 2 "--approve all: must be host or none" run --store static:x --approve all
 exits 2 "--format vxlan: not available in this version" run --store static:x --format vxlan
 exits 2 "--store etcd:http://x: not available in this version" check --store etcd:http://x
 exits 2 "--ip-masq: not available in this version" run --store static:x --ip-masq
 exits 2 "--metrics :9100: not available in this version" run --store static:x --metrics :9100
 exits 1 "weft: no agent in $tmp/none (No such file or directory)" status --state-dir "$tmp/none"
+exits 1 "weft: no flows in $tmp/none: no datapath bpf there" flows --state-dir "$tmp/none"
 exits 2 "$tmp/none" check --store "static:$tmp/none"
 cat >"$tmp/good" <<-END
 	{ "Network": "10.244.0.0/16", "Backend": {"Type": "udp"},

@@ -77,6 +77,24 @@ static void test_names_and_addresses(void **state)
 	assert_string_equal(o.state_dir, "/x/state");
 }
 
+static void test_flows(void **state)
+{
+	struct options o;
+
+	(void)state;
+	assert_int_equal(parse("flows", &o), 0);
+	assert_false(o.flush);
+	assert_null(o.flow_address);
+	assert_null(o.flow_protocol);
+	assert_int_equal(o.flow_port, 0);
+	assert_int_equal(parse("flows -j --address 10.244.1.2 --port 443 --protocol tcp", &o), 0);
+	assert_string_equal(o.flow_address, "10.244.1.2");
+	assert_string_equal(o.flow_protocol, "tcp");
+	assert_int_equal(o.flow_port, 443);
+	assert_int_equal(parse("flows flush --state-dir /x", &o), 0);
+	assert_true(o.flush);
+}
+
 static void test_modes_and_switches(void **state)
 {
 	struct options o;
@@ -89,6 +107,7 @@ static void test_modes_and_switches(void **state)
 			 0);
 	assert_int_equal(o.datapath, DATAPATH_BPF);
 	assert_int_equal(o.attach, ATTACH_TCX);
+	assert_int_equal(o.approve, APPROVE_NONE);
 	assert_false(o.peer_check);
 	assert_false(o.entropy);
 	assert_true(o.teardown_on_exit);
@@ -104,6 +123,16 @@ static void test_modes_and_switches(void **state)
 	assert_int_equal(o.attach, ATTACH_CLSACT);
 	assert_true(o.peer_check);
 	assert_true(o.entropy);
+	assert_int_equal(o.approve, APPROVE_HOST);
+	assert_int_equal(o.approve_ttl, 30);
+	assert_int_equal(o.approve_max, 262144);
+	assert_int_equal(parse("run --store static:x --approve host --approve-ttl 86400 "
+			       "--approve-max 1024",
+			       &o),
+			 0);
+	assert_int_equal(o.approve, APPROVE_HOST);
+	assert_int_equal(o.approve_ttl, 86400);
+	assert_int_equal(o.approve_max, 1024);
 	assert_int_equal(parse("run --store static:x --iface 255.255.255.255", &o), 0);
 	assert_string_equal(o.iface, "255.255.255.255");
 }
@@ -160,8 +189,24 @@ static const char *const refused[] = {
 	"run --store static:x --datapath xdp",
 	"run --store static:x --datapath EMPTY",
 	"run --store static:x --attach xdp",
-	"run --store static:x --approve host",
 	"run --store static:x --approve all",
+	"run --store static:x --approve-ttl 0",
+	"run --store static:x --approve-ttl 86401",
+	"run --store static:x --approve-ttl 30s",
+	"run --store static:x --approve-ttl -1",
+	"run --store static:x --approve-ttl EMPTY",
+	"run --store static:x --approve-max 1023",
+	"run --store static:x --approve-max 16777217",
+	"run --store static:x --approve-max 99999999999999999999",
+	"flows list",
+	"flows flush flush2",
+	"flows --address 10.244",
+	"flows --port 0",
+	"flows --port 65536",
+	"flows --protocol sctp",
+	"flows --tun flannel0",
+	"stats flush",
+	"run --store static:x --port 80",
 	"run --store static:x --format vxlan",
 	"run --store static:x --format ipip",
 	"run --store static:x --format gre",
@@ -286,6 +331,7 @@ int main(void)
 		cmocka_unit_test(test_defaults),
 		cmocka_unit_test(test_names_and_addresses),
 		cmocka_unit_test(test_modes_and_switches),
+		cmocka_unit_test(test_flows),
 		cmocka_unit_test(test_other_verbs),
 		cmocka_unit_test(test_refused),
 		cmocka_unit_test(test_state_dir_length),
