@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "flows.h"
 #include "options.h"
 #include "show.h"
 #include "util.h"
@@ -19,6 +20,7 @@ static const struct verb {
 	{"peers", show_peers, "list the other nodes"},
 	{"routes", show_routes, "list the leases"},
 	{"endpoints", show_endpoints, "list the local pods"},
+	{"flows", verb_flows, "list the approved flows; `weft flows flush` has all approved anew"},
 	{"stats", show_stats, "show what happened to packets: hook, verdict, reason"},
 	{"check", verb_check, "validate a store without touching the kernel"},
 	{"cleanup", agent_cleanup, "remove everything that weft ever made"},

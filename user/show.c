@@ -224,6 +224,11 @@ static enum weft_exit show(const struct options *options, const char *verb,
 	return refusal ? EXIT_RUNTIME : EXIT_STOPPED;
 }
 
+int show_rows(const struct options *options, json_t *rows, const char *verb)
+{
+	return options->json ? print_json(rows) : print_list(rows, verb);
+}
+
 enum weft_exit show_status(const struct options *options)
 {
 	return show(options, "status", print_answer);

@@ -3,6 +3,8 @@
 #ifndef WEFT_USER_SHOW_H
 #define WEFT_USER_SHOW_H
 
+#include <jansson.h>
+
 #include "options.h"
 
 enum weft_exit show_status(const struct options *options);
@@ -10,5 +12,8 @@ enum weft_exit show_peers(const struct options *options);
 enum weft_exit show_routes(const struct options *options);
 enum weft_exit show_endpoints(const struct options *options);
 enum weft_exit show_stats(const struct options *options);
+
+/* Print an array of flat objects the same way; verb names them where there are none. */
+int show_rows(const struct options *options, json_t *rows, const char *verb);
 
 #endif
