@@ -2,6 +2,7 @@
 /*
  * usage: foreign link DEVICE ingress|egress     prints the ID of its counter
  *        foreign filter DEVICE ingress|egress   the same
+ *        foreign forge DEVICE ingress|egress    gives each packet a random hash and tc_index
  *        foreign count ID                       prints how many packets it has seen
  *
  * Somebody else's BPF program on a hook that weft uses, too: counts every packet and passes it on
@@ -15,6 +16,7 @@
 #include <stdbool.h>
 #include <linux/bpf.h>
 #include <net/if.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -34,7 +36,7 @@ static _Noreturn void die(const char *what)
 
 static _Noreturn void usage(void)
 {
-	fprintf(stderr, "usage: foreign link|filter DEVICE ingress|egress\n"
+	fprintf(stderr, "usage: foreign link|filter|forge DEVICE ingress|egress\n"
 			"       foreign count ID\n");
 	exit(2);
 }
@@ -66,6 +68,28 @@ static int program_load(int map)
 			     sizeof(insns) / sizeof(insns[0]), NULL);
 }
 
+/* tc_index = random | 1; set_hash(random); return TCX_NEXT; */
+static int forger_load(void)
+{
+	const struct bpf_insn insns[] = {
+		insn(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_6, BPF_REG_1, 0, 0),
+		insn(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_get_prandom_u32),
+		insn(BPF_ALU64 | BPF_AND | BPF_K, BPF_REG_0, 0, 0, 0xffff),
+		insn(BPF_ALU64 | BPF_OR | BPF_K, BPF_REG_0, 0, 0, 1),
+		insn(BPF_STX | BPF_MEM | BPF_W, BPF_REG_6, BPF_REG_0,
+		     offsetof(struct __sk_buff, tc_index), 0),
+		insn(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_get_prandom_u32),
+		insn(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_2, BPF_REG_0, 0, 0),
+		insn(BPF_ALU64 | BPF_MOV | BPF_X, BPF_REG_1, BPF_REG_6, 0, 0),
+		insn(BPF_JMP | BPF_CALL, 0, 0, 0, BPF_FUNC_set_hash),
+		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, TCX_NEXT),
+		insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+
+	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "forger", "GPL", insns,
+			     sizeof(insns) / sizeof(insns[0]), NULL);
+}
+
 static void filter_attach(int prog, int ifindex, bool egress)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
@@ -85,7 +109,7 @@ static void link_attach(int prog, int ifindex, bool egress)
 		die("link");
 }
 
-static void attach(const char *device, bool egress, bool filter)
+static void attach(const char *device, bool egress, bool filter, bool forge)
 {
 	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "foreign", 4, 8, 1, NULL);
 	int ifindex = (int)if_nametoindex(device), prog;
@@ -94,7 +118,7 @@ static void attach(const char *device, bool egress, bool filter)
 
 	if (map < 0 || bpf_obj_get_info_by_fd(map, &info, &len))
 		die("map");
-	prog = program_load(map);
+	prog = forge ? forger_load() : program_load(map);
 	if (prog < 0)
 		die("program");
 	if (!ifindex)
@@ -126,8 +150,10 @@ static void count(const char *id)
 
 int main(int argc, char **argv)
 {
-	if (argc == 4 && (!strcmp(argv[1], "link") || !strcmp(argv[1], "filter")))
-		attach(argv[2], !strcmp(argv[3], "egress"), !strcmp(argv[1], "filter"));
+	if (argc == 4 &&
+	    (!strcmp(argv[1], "link") || !strcmp(argv[1], "filter") || !strcmp(argv[1], "forge")))
+		attach(argv[2], !strcmp(argv[3], "egress"), !strcmp(argv[1], "filter"),
+		       !strcmp(argv[1], "forge"));
 	else if (argc == 3 && !strcmp(argv[1], "count"))
 		count(argv[2]);
 	else

@@ -6,6 +6,8 @@
  * and prints "sent N". The inner packet is UDP with right checksums, unless said otherwise:
  *
  *   count=1 pps=20000     how many, and packets a second
+ *   sports=1000           so many source ports in turns, from 40000 on (past 65535 from 0 on)
+ *   mark=0                of the socket (SO_MARK)
  *   eth_src= eth_dst=     MAC addresses; the device's own and broadcast
  *   src= dst=             of the inner packet
  *   dport=7777 ttl=64 tos=0 len=32   port; length of the UDP payload
@@ -47,6 +49,7 @@
 struct spec {
 	const char *dev;
 	unsigned long count, pps, dport, ttl, tos, len, id, frag, options, proto, port;
+	unsigned long sports, mark;
 	unsigned long bad_sum, outer_options, print;
 	uint8_t eth_src[6], eth_dst[6];
 	struct in_addr src, dst, outer_src, outer_dst;
@@ -94,7 +97,8 @@ static void parse(struct spec *s, const char *arg)
 		{"id", &s->id},		  {"frag", &s->frag},
 		{"options", &s->options}, {"proto", &s->proto},
 		{"port", &s->port},	  {"outer_options", &s->outer_options},
-		{"bad_sum", &s->bad_sum}, {"print", &s->print},
+		{"bad_sum", &s->bad_sum}, {"sports", &s->sports},
+		{"mark", &s->mark},	  {"print", &s->print},
 	};
 	const struct {
 		const char *key;
@@ -189,7 +193,7 @@ static size_t put_inner(uint8_t *to, const struct spec *s, unsigned long number)
 	};
 	size_t hlen = put_ip(to, &fields, payload, s->options);
 	struct udphdr udp = {
-		.source = htons((uint16_t)(INNER_SPORT + number % 1000)),
+		.source = htons((uint16_t)(INNER_SPORT + number % s->sports)),
 		.dest = htons((uint16_t)s->dport),
 		.len = htons((uint16_t)payload),
 	};
@@ -247,7 +251,7 @@ static int socket_open(struct spec *s)
 	static const uint8_t none[6];
 	struct sockaddr_ll ll = {.sll_family = AF_PACKET, .sll_protocol = htons(ETH_P_IP)};
 	struct ifreq req = {0};
-	int fd = socket(AF_PACKET, SOCK_RAW, 0);
+	int fd = socket(AF_PACKET, SOCK_RAW, 0), mark = (int)s->mark;
 
 	if (!s->dev || strlen(s->dev) >= sizeof(req.ifr_name))
 		usage("dev=NAME is missing");
@@ -255,6 +259,8 @@ static int socket_open(struct spec *s)
 	ll.sll_ifindex = (int)if_nametoindex(s->dev);
 	if (fd < 0 || !ll.sll_ifindex || ioctl(fd, SIOCGIFHWADDR, &req) < 0)
 		die(s->dev);
+	if (s->mark && setsockopt(fd, SOL_SOCKET, SO_MARK, &mark, sizeof(mark)) < 0)
+		die("mark");
 	/* Protocol 0 at creation, bound for sending only: nothing is received here. */
 	ll.sll_protocol = 0;
 	if (bind(fd, (struct sockaddr *)&ll, sizeof(ll)) < 0)
@@ -300,7 +306,8 @@ int main(int argc, char **argv)
 			 .len = 32,
 			 .id = 1,
 			 .proto = IPPROTO_UDP,
-			 .port = 8285};
+			 .port = 8285,
+			 .sports = 1000};
 	static struct frame f;
 	struct timespec start;
 	int fd;
@@ -308,8 +315,8 @@ int main(int argc, char **argv)
 	memset(s.eth_dst, 0xff, 6);
 	for (int i = 1; i < argc; i++)
 		parse(&s, argv[i]);
-	if (s.len > MAX_PAYLOAD || !s.pps)
-		usage("len= or pps= out of range");
+	if (s.len > MAX_PAYLOAD || !s.pps || !s.sports)
+		usage("len=, pps= or sports= out of range");
 	fd = socket_open(&s);
 	clock_gettime(CLOCK_MONOTONIC, &start);
 	for (unsigned long i = 0; i < s.count; i++) {

@@ -112,7 +112,7 @@ serve() {
 # Traffic: each fails unless everything came back as it was sent
 
 pings() { at "$1" ping -q -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"; }
-tcp() { at "$1" timeout 60 "$NETBIN/talk" tcp "$2" $PORT "$3"; }
+tcp() { at "$1" timeout 60 "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
 udp() { local place=$1 to=$2; shift 2; at "$place" timeout 60 "$NETBIN/talk" udp "$to" $PORT "$@"; }
 
 # inject PLACE KEY=VALUE…: see inject.c
@@ -172,6 +172,17 @@ gained_is() {
 	gains "$1"
 	return 1
 }
+
+# gained_flow NODE HOOK PACKETS: of a new flow all but the first packet are fast; that one asks the
+# host for leave
+gained_flow() {
+	gained_is "$1" "$2" slow unapproved 1 && gained_is "$1" "$2" fast ok $(($3 - 1))
+}
+
+# For awk: a line of gains that is a packet's way to its flow's approval
+# shellcheck disable=SC2016 # not for the shell
+export ASKS='$3 ~ /^(unapproved|stale|generation|declined|control)$/ || $1 ~ /^(enter|deliver)$/'
+export ASKS_FEW=200 # of a flow of 10,000 packets a second, all of them until one has come through
 
 # Meters: an nft counter at a device's ingress, the last word on what was delivered
 

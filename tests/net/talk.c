@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * usage: talk serve PORT                       TCP and UDP, returns when it listens
- *        talk tcp ADDR PORT BYTES              a stream to the server
+ *        talk tcp ADDR PORT BYTES [COUNT]      a stream to the server, or one after the other
  *        talk udp ADDR PORT COUNTxSIZE...      round trips, one at a time, over one socket
  *
  * Traffic that proves its own integrity. Both ends generate the same pseudo-random bytes, so that
@@ -51,7 +51,7 @@ static _Noreturn void die(const char *what)
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: talk serve PORT\n"
-			"       talk tcp ADDR PORT BYTES\n"
+			"       talk tcp ADDR PORT BYTES [COUNT]\n"
 			"       talk udp ADDR PORT COUNTxSIZE...\n");
 	exit(2);
 }
@@ -270,9 +270,23 @@ static int run_tcp(int fd, uint64_t bytes)
 	}
 	if (shutdown(fd, SHUT_WR) < 0 || read_all(fd, &answer, sizeof(answer)) != sizeof(answer))
 		die("no answer to the stream");
-	printf("sent %llu equal %llu complete %llu\n", (unsigned long long)bytes,
-	       (unsigned long long)answer.equal, (unsigned long long)answer.complete);
+	if (!answer.complete)
+		printf("sent %llu equal %llu\n", (unsigned long long)bytes,
+		       (unsigned long long)answer.equal);
+	close(fd);
 	return answer.complete ? 0 : 1;
+}
+
+/* Stops at the first connection that fails. */
+static int run_streams(char **to, uint64_t bytes, unsigned long count)
+{
+	unsigned long done = 0;
+
+	while (done < count && !run_tcp(socket_connected(SOCK_STREAM, to[0], to[1]), bytes))
+		done++;
+	printf("streams of %llu bytes: %lu of %lu as sent\n", (unsigned long long)bytes, done,
+	       count);
+	return done < count;
 }
 
 /* Waits for datagram number, which expected[] holds; true when it came back as sent. */
@@ -320,9 +334,9 @@ int main(int argc, char **argv)
 		serve(parse_port(argv[2]));
 		return 0;
 	}
-	if (argc == 5 && !strcmp(argv[1], "tcp"))
-		return run_tcp(socket_connected(SOCK_STREAM, argv[2], argv[3]),
-			       strtoull(argv[4], NULL, 10));
+	if ((argc == 5 || argc == 6) && !strcmp(argv[1], "tcp"))
+		return run_streams(argv + 2, strtoull(argv[4], NULL, 10),
+				   argc == 6 ? strtoul(argv[5], NULL, 10) : 1);
 	if (argc >= 5 && !strcmp(argv[1], "udp"))
 		return run_udp(socket_connected(SOCK_DGRAM, argv[2], argv[3]), argv + 4);
 	usage();

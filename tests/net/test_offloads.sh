@@ -128,18 +128,20 @@ segment_size_known() {
 }
 
 receives_segments_of() {
-	at 2p1 ss -tinH state established sport = :$PORT | grep -q "rcvmss:$1 .*bytes_received:[0-9]\{8\}"
+	at 2p1 ss -tinH state established sport = :$PORT |
+		grep -q "rcvmss:$1 .*bytes_received:[0-9]\{8\}"
 }
 
-# wrong_sums_refused: GRO at the underlay (veth: of a sender without TSO) vouches for the outer checksum, never for the inner one
+# wrong_sums_refused: GRO at the underlay (veth: of a sender without TSO) vouches for the outer
+# checksum, never for the inner one
 wrong_sums_refused() {
 	local before
 	set_pods $all && set_underlay $((all - 4)) || return
 	before=$(checksum_errors) || return
 	mark
 	inject 2 count=100 dev=wire0 eth_dst="$(mac 1 wire0)" outer_src=192.0.2.2 \
-		outer_dst=192.0.2.1 src="$(addr 2p1)" dst="$(addr 1p1)" dport=$PORT bad_sum=1 &&
-		gained_is 1 uplink fast ok 100 || return
+		outer_dst=192.0.2.1 src="$(addr 2p1)" dst="$(addr 1p1)" dport=$PORT sports=1 bad_sum=1 &&
+		gained_flow 1 uplink 100 || return
 	echo "checksum errors: $before, then $(checksum_errors)"
 	[ "$(checksum_errors)" -eq $((before + 100)) ]
 }

@@ -197,7 +197,7 @@ check "$tier: a pod as its node" refused 1 port drop spoofed_local forge src=10.
 check "$tier: a pod as a remote pod" refused 1 port drop spoofed_local forge src=10.244.2.2
 check "$tier: a pod as another node" refused 1 port drop spoofed_local forge src=192.0.2.2
 check "$tier: a pod as anybody" refused 1 port drop spoofed_local forge src=203.0.113.9
-PASSING="port slow not_overlay|bridge slow not_overlay"
+PASSING="port slow not_overlay|bridge slow declined"
 check "$tier: a pod as a node" refused 2 uplink drop unknown_peer tunnel
 PASSING=
 check "$tier: pods are still reached" udp 3p1 10.244.1.2 100x100
