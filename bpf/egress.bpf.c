@@ -105,10 +105,10 @@ static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, stru
 	struct ethhdr *eth;
 	enum weft_reason reason;
 
-	if (hook == WEFT_HOOK_BRIDGE && skb->tc_index)
-		return WEFT_R_DECLINED;
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return WEFT_R_NOT_IPV4;
+	if (hook == WEFT_HOOK_BRIDGE && skb->tc_index)
+		return WEFT_R_DECLINED;
 	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN + L4_HLEN);
 	eth = skb_data(skb);
 	e->data_end = skb_data_end(skb);
