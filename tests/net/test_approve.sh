@@ -477,13 +477,42 @@ forged_tags() {
 	at 1p1 "$NETBIN/foreign" forge eth0 egress && attacks && attacks
 }
 
-# spoofed_renewal: a member sends as the approved flow's far end; only its own port opens
 crafted_sources() {
 	local i
 	for i in 10.244.1.1 10.244.1.3 10.244.2.2 192.0.2.1 10.96.0.10; do
 		forge src="$i" dst=10.244.2.2 || return
 	done > /dev/null
 	[ "$(flows 1 '.egress == "approved" or .ingress == "approved"')" = 0 ]
+}
+
+# What a pod has asked for may come in, nothing else.
+only_answers() {
+	at 1 nft -f - <<-END
+		table ip answers {
+			chain forward {
+				type filter hook forward priority 11;
+				ip daddr 10.244.1.3 ct state established accept
+				ip daddr 10.244.1.3 drop
+			}
+		}
+	END
+}
+
+# A member answers the one port that was asked, and 255 others, with every TOS and every mark.
+member_attacks() {
+	local value mac
+	mac=$(mac 1 wire0)
+	echo question | at 1p2 socat -u - UDP:10.244.2.2:40000,sourceport=$METERED || return
+	for value in $(seq 0 255); do
+		inject 2 dev=wire0 eth_dst="$mac" outer_src=192.0.2.2 outer_dst=192.0.2.1 \
+			src=10.244.2.2 dst=10.244.1.3 count=256 sports=256 tos="$value" \
+			mark="$value" > /dev/null || return
+	done
+	sleep 0.1
+	weft_on 1 flows --address 10.244.1.3
+	echo "arrived $(metered 1p2 eth0)"
+	[ "$(metered 1p2 eth0)" = 256 ] &&
+		[ "$(listed '.ingress == "approved"' --address 10.244.1.3)" = 1 ]
 }
 
 # The verb, the table's size, routes
@@ -591,3 +620,5 @@ check "attacks: a meter" meter 2p1 eth0
 check "attacks: a service's ports, every TOS and mark" attacks
 check "attacks: crafted sources" crafted_sources
 check "attacks: forged tags" forged_tags
+check "attacks: only answers may come to a pod" eval "meter 1p2 eth0 && only_answers"
+check "attacks: a member answers whom it was not asked by" member_attacks
