@@ -220,6 +220,7 @@ flow_start() {
 		kill "${FLOW_SENDER[$flow]}" "${FLOW_RECEIVER[$flow]}"
 		wait "${FLOW_SENDER[$flow]}" "${FLOW_RECEIVER[$flow]}"
 	fi 2> /dev/null
+	rm -f "$out" # of an earlier flow, it says "listening", too
 	nsenter --net="/run/netns/$(place_ns "$2")" -- "$NETBIN/flow" receive $FLOW_PORT \
 		< /dev/null > "$out" 2>&1 &
 	FLOW_RECEIVER[$flow]=$!
