@@ -111,7 +111,13 @@ serve() {
 
 # Traffic: each fails unless everything came back as it was sent
 
-pings() { at "$1" ping -q -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"; }
+# Each with an identifier of its own, so that it is a new flow; ping's random ones come back.
+pings() {
+	local id
+	id=$(($(cat "$WORK/ping" 2> /dev/null || echo 1000) + 1))
+	echo $id > "$WORK/ping"
+	at "$1" ping -q -e $id -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"
+}
 tcp() { at "$1" timeout 60 "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
 udp() { local place=$1 to=$2; shift 2; at "$place" timeout 60 "$NETBIN/talk" udp "$to" $PORT "$@"; }
 
@@ -120,6 +126,25 @@ inject() { local place=$1; shift; at "$place" timeout 60 "$NETBIN/inject" "$@"; 
 
 # mac PLACE DEVICE
 mac() { at "$1" ip -j link show "$2" | jq -r '.[0].address'; }
+
+# Captures
+
+# capture PLACE DEVICE COUNT FILTER: what arrives, in the background
+capture() {
+	: > "$WORK/tcpdump"
+	nsenter --net="/run/netns/$(place_ns "$1")" -- timeout 20 \
+		tcpdump -i "$2" -n -l -x -Q in -c "$3" "$4" \
+		< /dev/null > "$WORK/capture" 2> "$WORK/tcpdump" &
+	CAPTURE=$!
+	within 3 grep -q 'listening on' "$WORK/tcpdump"
+}
+
+# captured: one line of hex a packet, from the IP header on
+captured() {
+	wait "$CAPTURE" || { cat "$WORK/tcpdump" >&2; return 1; }
+	awk '/^\t0x/ { sub(/^[^:]*: */, ""); gsub(/ /, ""); hex = hex $0; next }
+		hex { print hex } { hex = "" } END { if (hex) print hex }' "$WORK/capture"
+}
 
 # Counters of weft
 

@@ -37,6 +37,7 @@ struct request {
 
 struct answer {
 	uint64_t equal; /* bytes from the start that were as sent */
+	uint64_t received; /* until one was not, none came for TCP_TIMEOUT_S, or the end */
 	uint64_t complete; /* 1: as many as announced, then the end */
 };
 
@@ -145,6 +146,7 @@ static void serve_stream(int fd)
 		stream_fill(expected, req.seed, answer.equal, len);
 		equal = equal_bytes(received, expected, got);
 		answer.equal += equal;
+		answer.received += got;
 		if (got < len || equal < len)
 			break;
 	}
@@ -271,8 +273,8 @@ static int run_tcp(int fd, uint64_t bytes)
 	if (shutdown(fd, SHUT_WR) < 0 || read_all(fd, &answer, sizeof(answer)) != sizeof(answer))
 		die("no answer to the stream");
 	if (!answer.complete)
-		printf("sent %llu equal %llu\n", (unsigned long long)bytes,
-		       (unsigned long long)answer.equal);
+		printf("sent %llu received %llu equal %llu\n", (unsigned long long)bytes,
+		       (unsigned long long)answer.received, (unsigned long long)answer.equal);
 	close(fd);
 	return answer.complete ? 0 : 1;
 }

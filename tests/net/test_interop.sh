@@ -105,23 +105,6 @@ wire_to_peer() {
 
 records_are() { [ "$(records "$1" "$2" | wc -l)" -ge "$3" ]; }
 
-# capture PLACE DEVICE COUNT FILTER: in the background, to $WORK/capture
-capture() {
-	: > "$WORK/tcpdump"
-	nsenter --net="/run/netns/$LAB-n$1" -- timeout 10 \
-		tcpdump -i "$2" -n -l -x -Q in -c "$3" "$4" \
-		< /dev/null > "$WORK/capture" 2> "$WORK/tcpdump" &
-	CAPTURE=$!
-	within 3 grep -q 'listening on' "$WORK/tcpdump"
-}
-
-# captured: one line of hex a packet, from the IP header on
-captured() {
-	wait "$CAPTURE" || { cat "$WORK/tcpdump" >&2; return 1; }
-	awk '/^\t0x/ { sub(/^[^:]*: */, ""); gsub(/ /, ""); hex = hex $0; next }
-		hex { print hex } { hex = "" } END { if (hex) print hex }' "$WORK/capture"
-}
-
 wire_from_peer() {
 	capture 1p1 eth0 $CRAFTED "ip src 10.244.2.2 and not icmp" || return
 	crafted 2p1 $GATEWAY2 10.244.2.2 10.244.1.2 > "$WORK/sent" || return

@@ -115,7 +115,7 @@ mostly_fast() {
 segment_size_known() {
 	local rc=1 sender mtu
 	set_pods $all && set_underlay $all || return
-	mtu=$(at 2p1 cat /sys/class/net/eth0/mtu) && at 2p1 ip link set eth0 mtu 9000 || return
+	mtu=$(at 2p1 ip -j link show eth0 | jq '.[0].mtu') && at 2p1 ip link set eth0 mtu 9000 || return
 	nsenter --net="/run/netns/$(place_ns 1p1)" -- timeout 60 \
 		"$NETBIN/talk" tcp "$(addr 2p1)" $PORT $((4 << 30)) < /dev/null &
 	sender=$!
