@@ -434,6 +434,13 @@ strict_again() {
 	[ "$(liberal 1)" = 1 ] && weft_on 1 cleanup && [ "$(liberal 1)" = 0 ]
 }
 
+# strict_in_tun: which has no flows to fall back
+strict_in_tun() {
+	[ "$(liberal 1)" = 1 ] && lab_agent_stop 1 || return
+	lab_agent_start 1 --datapath tun && [ "$(liberal 1)" = 0 ] || return
+	lab_agent_stop 1 && lab_agent_start 1 --datapath bpf && [ "$(liberal 1)" = 1 ]
+}
+
 # Attacks
 
 # Only what comes by way of the service may go from pod to pod.
@@ -609,6 +616,7 @@ check "conntrack: one that rests for $IDLE s goes on" rests_and_goes_on
 check "eight streams: ten generations" undisturbed generations
 check "eight streams: renewal every second" undisturbed renewals
 check "eight streams: a flood of new flows" undisturbed flood
+check "conntrack is strict again in datapath tun" strict_in_tun
 check "conntrack is liberal, and strict again after cleanup" strict_again
 
 check "attacks: two nodes" lab_up --pods 2
