@@ -32,11 +32,12 @@ UNIT	:= $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/te
 PROG	:= $(BUILD)/tests/prog/test_prog
 PROG_OBJ := $(patsubst tests/prog/%.c,$(BUILD)/tests/prog/%.o,$(wildcard tests/prog/*.c))
 NETBIN	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%,$(wildcard tests/net/*.c))
+FUZZ	:= $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick demo bench fmt install clean help
+.PHONY: all deps tests check check-quick demo bench fuzz fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -92,6 +93,16 @@ $(BUILD)/tools/%: tools/%.c | $(BUILD)/weft.skel.h
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $< -o $@
 
+# All of it by clang with its sanitizers, so nothing comes from the library
+$(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(wildcard user/*.h tests/unit/*.h)
+	@mkdir -p $(@D)
+	$(call say,FUZZ,$@)
+	$(Q)$(CLANG) $(ALL_CFLAGS) -fsanitize=fuzzer$(comma)address$(comma)undefined \
+		-fno-sanitize-recover=all $< $(FUZZED) -MF $@.d -o $@
+
+$(BUILD)/tests/fuzz/fuzz_segment: FUZZED = $(addprefix user/,segment.c coalesce.c checksum.c ip4.c)
+$(BUILD)/tests/fuzz/fuzz_segment: $(addprefix user/,segment.c coalesce.c checksum.c ip4.c)
+
 tests: all $(UNIT) $(if $(PROG_OBJ),$(PROG)) $(NETBIN)	## build the tests
 
 deps:						## install from Debian what is missing
@@ -110,6 +121,9 @@ demo: deps					## raise a two-node lab, show traffic and a table
 bench: deps					## measure against underlay, host-gw, vxlan
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tools/bench
+
+fuzz: deps					## fuzz for FUZZ_SECONDS each, 300 unless told
+	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-300} tests/run fuzz
 
 fmt:						## format the C sources
 	$(Q)git ls-files '*.c' '*.h' | grep -v '^vmlinux/' | xargs clang-format -i
