@@ -375,7 +375,7 @@ lab_vxlan() {
 
 # What the bench and the demo compare. A system is raised in a lab of its own, with two nodes and
 # the pod MTU that it would have in a cluster; LAB_SYSTEM then says who talks to whom.
-LAB_SYSTEMS="underlay host-gw vxlan weft-bpf weft-none weft-tun"
+LAB_SYSTEMS="underlay host-gw vxlan weft-bpf weft-none weft-tun weft-plain"
 
 # lab_system_up SYSTEM [FLAG…]: flags of `weft run` for the systems that are weft
 lab_system_up() {
@@ -388,6 +388,7 @@ lab_system_up() {
 	weft-bpf) lab_up && lab_agents_start --datapath bpf "$@" ;;
 	weft-none) lab_up && lab_agents_start --datapath bpf --approve none "$@" ;;
 	weft-tun) lab_up && lab_agents_start --datapath tun "$@" ;;
+	weft-plain) lab_up && lab_agents_start --datapath tun --tun-io plain "$@" ;;
 	*) lab_die "unknown system $system; there are: $LAB_SYSTEMS" ;;
 	esac || return
 	LAB_SYSTEM=$system

@@ -2,6 +2,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/file.h>
@@ -322,18 +323,47 @@ static int open_underlay(struct agent *a)
 	return err;
 }
 
+/* One for each CPU we may use. */
+static size_t n_workers(const struct options *opt)
+{
+	cpu_set_t cpus;
+	size_t n;
+
+	if (opt->tun_io == TUN_IO_PLAIN || sched_getaffinity(0, sizeof(cpus), &cpus))
+		return 1;
+	n = (size_t)CPU_COUNT(&cpus);
+	return n < OVERLAY_QUEUES_MAX ? n : OVERLAY_QUEUES_MAX;
+}
+
+static int start_forward(struct agent *a)
+{
+	struct forward_config config = {
+		.addr = underlay_uplink(a->underlay)->addr,
+		.port = a->conf.port,
+		.plain = a->opt->tun_io == TUN_IO_PLAIN,
+		.n_queues = a->tun.n_queues,
+		.vnet = a->tun.vnet,
+		.uso = a->tun.uso,
+		.entropy = a->opt->entropy,
+	};
+
+	_Static_assert(FORWARD_QUEUES_MAX >= OVERLAY_QUEUES_MAX, "all queues are served");
+	memcpy(config.tun_fds, a->tun.queues, a->tun.n_queues * sizeof(int));
+	return forward_start(&config, &a->forward);
+}
+
 static int open_slow_path(struct agent *a)
 {
 	char ip[INET_ADDRSTRLEN];
-	int err = overlay_dev_open(a->opt->tun, &a->tun);
+	int err = overlay_dev_open(a->opt->tun, n_workers(a->opt), a->opt->tun_io == TUN_IO_BATCH,
+				   &a->tun);
 
 	if (err)
 		return log_err(err, "%s", a->opt->tun);
 	err = apply_device(a);
 	if (err)
 		return err;
-	err = forward_start(a->tun.fd, underlay_uplink(a->underlay)->addr, a->conf.port,
-			    &a->forward);
+	err = start_forward(a);
 	if (err)
 		return log_err(err, "cannot receive on %s:%u",
 			       ip4_format(underlay_uplink(a->underlay)->addr, ip), a->conf.port);
@@ -453,6 +483,7 @@ static int take_tun(struct agent *a)
 {
 	if (port_guard_open(a->opt->tun, &a->guard))
 		log_warn("no nftables for bridges: local pods' addresses are not protected");
+	forward_set_merging(a->forward, true);
 	loop_timer_arm(a->guard_timer, 10, 0);
 	return apply_all(a);
 }
@@ -605,7 +636,7 @@ static enum weft_exit run_again(void)
 
 enum weft_exit agent_run(const struct options *options)
 {
-	struct agent a = {.opt = options, .lock_fd = -1, .signal_fd = -1, .tun.fd = -1};
+	struct agent a = {.opt = options, .lock_fd = -1, .signal_fd = -1};
 	int err = state_dir_lock(options->state_dir, &a.lock_fd);
 
 	if (err)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The complete slow path: a thread that moves packets between the TUN device and the UDP socket.
- * Routes reach it as whole immutable tables through a one-element mailbox, so control never waits
- * for traffic and traffic never takes a lock.
+ * The complete slow path: threads that move packets between the TUN device and UDP sockets. Routes
+ * reach them as whole immutable tables that they read without a lock; control never waits for
+ * traffic.
  */
 #ifndef WEFT_USER_FORWARD_H
 #define WEFT_USER_FORWARD_H
@@ -31,6 +31,7 @@ struct forward_table {
 	uint32_t *members; /* sorted public IPs of all leases, host byte order */
 	size_t n_members;
 	size_t n_routes; /* peers only, own subnet excluded */
+	struct forward_table *next; /* the slow path's own */
 	struct forward_route routes[];
 };
 
@@ -67,19 +68,37 @@ uint32_t forward_icmp_source(const struct forward_table *table);
 
 struct forward;
 
+#define FORWARD_QUEUES_MAX 16
+
+struct forward_config {
+	uint32_t addr; /* to bind to, host byte order; need not be on an interface (yet) */
+	uint16_t port; /* host byte order */
+	bool plain; /* one packet per system call in one thread, the first queue only */
+	/* Queues of the device; they stay the caller's and must outlive this. */
+	int tun_fds[FORWARD_QUEUES_MAX];
+	size_t n_queues;
+	bool vnet; /* each packet has a struct virtio_net_hdr in front */
+	bool uso; /* UDP may be large, too */
+	bool entropy; /* source ports by flow, not the one port for all */
+};
+
 /*
- * Bind the socket to addr:port (host byte order) and start the thread. tun_fd stays the caller's
- * and must outlive this; -EINVAL if it is not non-blocking. -EADDRINUSE if another program owns
- * the port. addr need not be on an interface (yet): the socket survives its coming and going.
+ * Bind the sockets and start the threads: a worker for each queue, with a socket of its own; or one
+ * thread in all. -EADDRINUSE if another program owns the port.
  */
-int forward_start(int tun_fd, uint32_t addr, uint16_t port, struct forward **out);
-/* Joins the thread and frees fwd with all it owns; within one burst of packets. NULL is allowed. */
+int forward_start(const struct forward_config *config, struct forward **out);
+/* Joins the threads and frees fwd with all it owns. NULL is allowed. */
 void forward_stop(struct forward *fwd);
 /*
- * Ownership of table passes; it takes effect before the next packet is looked up. Never blocks.
- * Any thread may call it, NULL is ignored.
+ * Ownership of table passes; it takes effect with the next burst of packets. Never blocks. Any
+ * thread may call it, NULL is ignored.
  */
 void forward_set_table(struct forward *fwd, struct forward_table *table);
+/*
+ * May the kernel merge datagrams of a peer before the sockets get them (UDP_GRO)? Not where BPF
+ * programs at the uplink are to see each. Off at first.
+ */
+void forward_set_merging(struct forward *fwd, bool on);
 /*
  * Snapshot; counters indexed by WEFT_COUNTER(). Writes the entries of the hooks tunfd and socket
  * and leaves those of the other hooks as they are. Any thread may call it.

@@ -126,6 +126,21 @@ static int set_datapath(const char *arg, void *field, const char **why)
 	return 0;
 }
 
+static int set_tun_io(const char *arg, void *field, const char **why)
+{
+	static const char *const names[] = {
+		[TUN_IO_BATCH] = "batch",
+		[TUN_IO_PLAIN] = "plain",
+		NULL,
+	};
+	int mode = choose(arg, names);
+
+	if (mode < 0)
+		return refuse(why, "must be batch or plain");
+	*(enum tun_io *)field = mode;
+	return 0;
+}
+
 static int set_attach(const char *arg, void *field, const char **why)
 {
 	static const char *const names[] = {
@@ -264,6 +279,8 @@ static const struct spec {
 	 FIELD(bridge), 0},
 	{"tun", "NAME", "overlay device (flannel0)", RUN | CLEANUP, set_ifname, FIELD(tun), 0},
 	{"datapath", "MODE", "auto, bpf or tun (auto)", RUN, set_datapath, FIELD(datapath), 0},
+	{"tun-io", "MODE", "how the agent moves packets: batch or plain (batch)", RUN, set_tun_io,
+	 FIELD(tun_io), 0},
 	{"attach", "HOW", "how BPF programs are attached: auto, tcx or clsact (auto)", RUN,
 	 set_attach, FIELD(attach), 0},
 	{"approve", "MODE", "whose leave a flow needs for the fast path: host or none (host)", RUN,

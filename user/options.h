@@ -17,6 +17,7 @@ enum weft_exit {
 
 enum datapath_mode { DATAPATH_AUTO, DATAPATH_BPF, DATAPATH_TUN };
 enum approve_mode { APPROVE_HOST, APPROVE_NONE };
+enum tun_io { TUN_IO_BATCH, TUN_IO_PLAIN };
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 
 struct options {
@@ -28,6 +29,7 @@ struct options {
 	const char *bridge; /* cni0 */
 	const char *tun; /* flannel0 */
 	enum datapath_mode datapath; /* auto */
+	enum tun_io tun_io; /* batch */
 	enum attach_mode attach; /* --attach auto|tcx|clsact */
 	enum approve_mode approve; /* host */
 	unsigned int approve_ttl; /* --approve-ttl, seconds, 30 */

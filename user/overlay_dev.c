@@ -10,6 +10,7 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <time.h>
 
 #include "log.h"
 #include "netlink.h"
@@ -18,6 +19,14 @@
 #define TUN_PATH "/dev/net/tun"
 /* The kernel gives a TUN device room for 500 packets, one Ethernet device 1000. */
 #define TXQUEUELEN 1000
+/* Of Linux 6.2; include/uapi/linux/if_tun.h */
+#ifndef TUN_F_USO4
+#define TUN_F_USO4 0x20
+#define TUN_F_USO6 0x40
+#endif
+/* How long a device is given to be let go. */
+#define BUSY_WAIT_MS 500
+#define BUSY_TRIES 25
 /* How many left-overs of earlier configurations are removed in one go. */
 #define MAX_STALE 16
 
@@ -29,6 +38,7 @@ struct link_now {
 	uint32_t flags;
 	uint32_t mtu;
 	uint32_t txqlen;
+	uint32_t queues; /* held by somebody */
 };
 
 /* An address of the device as the kernel names it, host byte order. */
@@ -90,6 +100,8 @@ static int parse_linkinfo(const struct nlattr *attr, void *arg)
 	mnl_attr_for_each_nested (sub, attr) {
 		if (mnl_attr_get_type(sub) == IFLA_TUN_TYPE)
 			link->tun = mnl_attr_get_u8(sub) == IFF_TUN;
+		else if (mnl_attr_get_type(sub) == IFLA_TUN_NUM_QUEUES)
+			link->queues = mnl_attr_get_u32(sub);
 	}
 	return MNL_CB_OK;
 }
@@ -369,10 +381,11 @@ static int find_by_name(const char *name, struct link_now *link)
 	return err;
 }
 
-static int tun_attach(const char *name, int *out)
+/* flags: IFF_VNET_HDR, IFF_MULTI_QUEUE or none. */
+static int tun_attach(const char *name, int flags, int *out)
 {
-	_close_ int fd = open(TUN_PATH, O_RDWR | O_NONBLOCK | O_CLOEXEC);
-	struct ifreq ifr = {.ifr_flags = IFF_TUN | IFF_NO_PI};
+	_close_ int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
+	struct ifreq ifr = {.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | flags)};
 
 	if (fd < 0)
 		return log_err(-errno, "%s", TUN_PATH);
@@ -381,6 +394,68 @@ static int tun_attach(const char *name, int *out)
 		return -errno;
 	*out = take_fd(&fd);
 	return 0;
+}
+
+/* A device keeps for life whether it has one queue or many. */
+static int attach_first(const char *name, int *flags, int *out)
+{
+	int err = tun_attach(name, *flags | IFF_MULTI_QUEUE, out);
+
+	if (err == 0)
+		*flags |= IFF_MULTI_QUEUE;
+	return err == -EINVAL ? tun_attach(name, *flags, out) : err;
+}
+
+static void attach_more(struct overlay_dev *dev, int flags, size_t n)
+{
+	int err = flags & IFF_MULTI_QUEUE ? 0 : -EOPNOTSUPP;
+
+	while (err == 0 && dev->n_queues < n) {
+		err = tun_attach(dev->ifname, flags, &dev->queues[dev->n_queues]);
+		dev->n_queues += err == 0;
+	}
+	if (err && n > 1)
+		log_info("%s: %zu of %zu queues: %s", dev->ifname, dev->n_queues, n,
+			 strerror(-err));
+}
+
+/* What a former owner asked for must not last either. */
+static void set_offloads(struct overlay_dev *dev)
+{
+	const unsigned long basic = TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO_ECN;
+	int fd = dev->queues[0];
+
+	if (dev->vnet && ioctl(fd, TUNSETOFFLOAD, basic | TUN_F_USO4 | TUN_F_USO6) == 0) {
+		dev->tso = dev->uso = true;
+	} else if (dev->vnet && ioctl(fd, TUNSETOFFLOAD, basic) == 0) {
+		dev->tso = true;
+		log_info("%s: no UDP segmentation offload: %s", dev->ifname, strerror(errno));
+	} else {
+		if (dev->vnet)
+			log_info("%s: no segmentation offload: %s", dev->ifname, strerror(errno));
+		ioctl(fd, TUNSETOFFLOAD, 0UL);
+	}
+}
+
+static int open_queues(struct overlay_dev *dev, size_t n, bool offloads)
+{
+	unsigned int features = 0;
+	int flags, err;
+	_close_ int fd = open(TUN_PATH, O_RDWR | O_CLOEXEC);
+
+	if (fd >= 0 && offloads)
+		ioctl(fd, TUNGETFEATURES, &features);
+	flags = (int)features & IFF_VNET_HDR;
+	dev->vnet = flags;
+	if (offloads && !dev->vnet)
+		log_info("%s: no offloads in this kernel", dev->ifname);
+	err = attach_first(dev->ifname, &flags, &dev->queues[0]);
+	if (err)
+		return err;
+	dev->n_queues = 1;
+	attach_more(dev, flags, n);
+	set_offloads(dev);
+	return ioctl(dev->queues[0], TUNSETPERSIST, 1) < 0 ? -errno : 0;
 }
 
 /* Router solicitations and MLD reports of the kernel have no business in an IPv4 overlay. */
@@ -395,35 +470,55 @@ static void disable_ipv6(const char *name)
 		log_debug("%s: %s", path, strerror(errno));
 }
 
-int overlay_dev_open(const char *name, struct overlay_dev *out)
+/* A device of many queues lets others in; its last owner may be on its way out still. */
+static int find_free(const char *name, struct link_now *link)
 {
+	const struct timespec pause = {.tv_nsec = BUSY_WAIT_MS * 1000000L / BUSY_TRIES};
+	int err = find_by_name(name, link);
+
+	for (int i = 0; i < BUSY_TRIES && err == 0 && link->queues; i++) {
+		nanosleep(&pause, NULL);
+		err = find_by_name(name, link);
+	}
+	return err == 0 && link->queues ? -EBUSY : err;
+}
+
+int overlay_dev_open(const char *name, size_t n_queues, bool offloads, struct overlay_dev *out)
+{
+	struct overlay_dev dev = {0};
 	struct link_now link;
-	_close_ int fd = -1;
-	int err = find_by_name(name, &link);
+	int err = find_free(name, &link);
 
 	if (err)
 		return err;
-	err = tun_attach(name, &fd);
-	if (err)
-		return err;
-	if (ioctl(fd, TUNSETPERSIST, 1) < 0)
-		return -errno;
-	err = find_by_name(name, &link);
+	memcpy(dev.ifname, name, strlen(name));
+	err = open_queues(&dev, n_queues, offloads);
+	if (err == 0)
+		err = find_by_name(name, &link);
 	if (err == 0 && !link.found)
 		err = -ENODEV;
-	if (err)
+	if (err) {
+		overlay_dev_close(&dev);
 		return err;
+	}
 	disable_ipv6(name);
-	*out = (struct overlay_dev){.ifindex = link.ifindex};
-	memcpy(out->ifname, name, strlen(name));
-	out->fd = take_fd(&fd);
+	dev.ifindex = link.ifindex;
+	*out = dev;
 	return 0;
+}
+
+const char *overlay_dev_offloads(const struct overlay_dev *dev)
+{
+	if (dev->uso)
+		return "checksum tso uso";
+	return dev->tso ? "checksum tso" : "none";
 }
 
 void overlay_dev_close(struct overlay_dev *dev)
 {
-	cleanup_close(&dev->fd);
-	dev->fd = -1;
+	for (size_t i = 0; i < dev->n_queues; i++)
+		close(dev->queues[i]);
+	dev->n_queues = 0;
 }
 
 static int delete_link(uint32_t ifindex)
@@ -445,7 +540,7 @@ int overlay_dev_delete(const char *name)
 {
 	struct link_now link;
 	_close_ int fd = -1;
-	int err = find_by_name(name, &link);
+	int flags = 0, err = find_by_name(name, &link);
 
 	if (err || !link.found)
 		return err;
@@ -453,7 +548,7 @@ int overlay_dev_delete(const char *name)
 	if (err != -EOPNOTSUPP)
 		return err;
 	/* Some kernels do not delete TUN devices by netlink, but all drop one not persistent. */
-	err = tun_attach(name, &fd);
+	err = attach_first(name, &flags, &fd);
 	if (err)
 		return err;
 	return ioctl(fd, TUNSETPERSIST, 0) < 0 ? -errno : 0;

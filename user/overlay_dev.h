@@ -4,22 +4,32 @@
 #define WEFT_USER_OVERLAY_DEV_H
 
 #include <net/if.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "netconf.h"
 
+#define OVERLAY_QUEUES_MAX 16
+
 struct overlay_dev {
-	int fd; /* non-blocking TUN descriptor, IFF_TUN | IFF_NO_PI */
+	int queues[OVERLAY_QUEUES_MAX]; /* TUN descriptors, IFF_TUN | IFF_NO_PI */
+	size_t n_queues;
+	bool vnet; /* each packet has a struct virtio_net_hdr in front */
+	bool tso, uso; /* checksums and TCP segmentation are ours, UDP segmentation, too */
 	uint32_t ifindex;
 	char ifname[IF_NAMESIZE];
 };
 
 /*
- * Create or adopt the device and make it persistent. -EEXIST if name is no TUN device, -EBUSY if
- * another process holds it, -ENOENT if there is no /dev/net/tun.
+ * Create or adopt the device and make it persistent, with up to n_queues queues and, if wanted,
+ * what offloads the kernel has; what is missing is logged. -EEXIST if name is no TUN device, -EBUSY
+ * if another process holds it, -ENOENT if there is no /dev/net/tun.
  */
-int overlay_dev_open(const char *name, struct overlay_dev *out);
-/* Releases the descriptor; the device, its address and its route stay. */
+int overlay_dev_open(const char *name, size_t n_queues, bool offloads, struct overlay_dev *out);
+/* What of segmentation the kernel leaves to the descriptors' owner, for people to read. */
+const char *overlay_dev_offloads(const struct overlay_dev *dev);
+/* Releases the descriptors; the device, its address and its route stay. */
 void overlay_dev_close(struct overlay_dev *dev);
 /*
  * Bring address, MTU, link state and route to the wanted state, changing only what differs:

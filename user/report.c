@@ -54,7 +54,7 @@ static json_t *report_status(const struct agent *a)
 	const struct uplink *up = underlay_uplink(a->underlay);
 
 	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
-			 " s:I, s:i, s:s, s:o}",
+			 " s:I, s:i, s:s, s:s, s:i, s:s, s:o}",
 			 "datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
 			 a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
 			 report_ready(a), "subnet", prefix_json(a->own.subnet), "public_ip",
@@ -63,7 +63,9 @@ static json_t *report_status(const struct agent *a)
 			 up->ifname, "tun", a->tun.ifname, "bridge", a->opt->bridge, "store",
 			 a->opt->store, "store_error", a->store_error, "leases",
 			 (json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version",
-			 WEFT_VERSION, "hooks", report_hooks(a));
+			 WEFT_VERSION, "tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch",
+			 "tun_queues", (int)a->tun.n_queues, "tun_offloads",
+			 overlay_dev_offloads(&a->tun), "hooks", report_hooks(a));
 }
 
 static json_t *report_peer(const struct agent *a, const struct lease *lease)

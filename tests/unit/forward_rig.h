@@ -49,6 +49,7 @@ struct rig {
 
 static bool rig_isolated;
 static uint16_t rig_port = 18285;
+static bool rig_plain; /* which of the loops runs */
 
 static inline void lo_ioctl(unsigned long request, struct ifreq *req)
 {
@@ -112,6 +113,20 @@ static inline struct forward_table *rig_table(uint32_t route_a_to)
 	return table;
 }
 
+/* One queue without virtio headers. */
+static inline int rig_forward_start(int tun_fd, uint32_t addr, uint16_t port, struct forward **out)
+{
+	const struct forward_config config = {
+		.addr = addr,
+		.port = port,
+		.plain = rig_plain,
+		.tun_fds = {tun_fd},
+		.n_queues = 1,
+	};
+
+	return forward_start(&config, out);
+}
+
 /* Without a table yet. */
 static inline struct rig rig_start(void)
 {
@@ -128,7 +143,7 @@ static inline struct rig rig_start(void)
 	rig.peer_a = udp_bound(PEER_A);
 	rig.peer_b = udp_bound(PEER_B);
 	rig.stranger = udp_bound(STRANGER);
-	assert_int_equal(forward_start(rig.tun_agent, NODE, rig_port, &rig.fwd), 0);
+	assert_int_equal(rig_forward_start(rig.tun_agent, NODE, rig_port, &rig.fwd), 0);
 	return rig;
 }
 

@@ -322,18 +322,16 @@ static void broken_device_is_survived_without_spinning(void **state)
 	rig_stop(&rig);
 }
 
-static void start_refuses_taken_port_and_blocking_device(void **state)
+static void start_refuses_what_it_cannot_use(void **state)
 {
 	struct rig rig = rig_start();
 	struct forward *other = NULL;
-	int fd;
+	const struct forward_config none = {.addr = NODE, .port = 1};
 
 	(void)state;
-	assert_int_equal(forward_start(rig.tun, NODE, rig_port, &other), -EADDRINUSE);
-	assert_int_equal(forward_start(-1, NODE, rig_port + 1, &other), -EBADF);
-	fd = rig.tun;
-	assert_return_code(fcntl(fd, F_SETFL, 0), errno);
-	assert_int_equal(forward_start(fd, NODE, rig_port + 1, &other), -EINVAL);
+	assert_int_equal(rig_forward_start(rig.tun, NODE, rig_port, &other), -EADDRINUSE);
+	assert_int_equal(rig_forward_start(-1, NODE, rig_port + 1, &other), -EBADF);
+	assert_int_equal(forward_start(&none, &other), -EINVAL);
 	assert_null(other);
 	rig_stop(&rig);
 }
@@ -344,7 +342,7 @@ static void address_may_be_absent(void **state)
 	struct forward *other = NULL;
 
 	(void)state;
-	assert_int_equal(forward_start(rig.tun, ADDR(192, 0, 2, 77), rig_port, &other), 0);
+	assert_int_equal(rig_forward_start(rig.tun, ADDR(192, 0, 2, 77), rig_port, &other), 0);
 	forward_stop(other);
 	rig_stop(&rig);
 }
@@ -380,11 +378,16 @@ int main(void)
 		cmocka_unit_test(stop_under_traffic_is_quick),
 		cmocka_unit_test(stop_before_first_table_and_idle),
 		cmocka_unit_test(broken_device_is_survived_without_spinning),
-		cmocka_unit_test(start_refuses_taken_port_and_blocking_device),
+		cmocka_unit_test(start_refuses_what_it_cannot_use),
 		cmocka_unit_test(address_may_be_absent),
 		cmocka_unit_test(thread_blocks_signals),
 	};
 
+	int failed;
+
 	rig_isolate();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	rig_plain = true;
+	failed = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
+	rig_plain = false;
+	return failed + cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

@@ -241,7 +241,7 @@ static void real_device(void **state)
 		skip();
 	rig = rig_start();
 	forward_stop(rig.fwd);
-	assert_int_equal(forward_start(device, NODE, rig_port, &rig.fwd), 0);
+	assert_int_equal(rig_forward_start(device, NODE, rig_port, &rig.fwd), 0);
 	forward_set_table(rig.fwd, rig_table(PEER_A));
 	host_hears_echo(&rig);
 	host_hears_no_route();
@@ -259,6 +259,11 @@ int main(void)
 		cmocka_unit_test(real_device),
 	};
 
+	int failed;
+
 	rig_isolate();
-	return cmocka_run_group_tests(tests, NULL, NULL);
+	rig_plain = true;
+	failed = cmocka_run_group_tests_name("plain", tests, NULL, NULL);
+	rig_plain = false;
+	return failed + cmocka_run_group_tests_name("batch", tests, NULL, NULL);
 }

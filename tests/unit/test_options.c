@@ -45,6 +45,7 @@ static void test_defaults(void **state)
 	assert_string_equal(o.tun, "flannel0");
 	assert_int_equal(o.datapath, DATAPATH_AUTO);
 	assert_int_equal(o.attach, ATTACH_AUTO);
+	assert_int_equal(o.tun_io, TUN_IO_BATCH);
 	assert_true(o.peer_check);
 	assert_true(o.entropy);
 	assert_false(o.teardown_on_exit);
@@ -114,13 +115,13 @@ static void test_modes_and_switches(void **state)
 	assert_int_equal(o.log_level, LOG_LEVEL_DEBUG);
 	assert_true(o.log_json);
 	assert_true(o.json);
-	assert_int_equal(
-		parse("run --store static:x --datapath tun --attach clsact --peer-check on "
-		      "--source-port-entropy on",
-		      &o),
-		0);
+	assert_int_equal(parse("run --store static:x --datapath tun --tun-io plain --attach clsact "
+			       "--peer-check on --source-port-entropy on",
+			       &o),
+			 0);
 	assert_int_equal(o.datapath, DATAPATH_TUN);
 	assert_int_equal(o.attach, ATTACH_CLSACT);
+	assert_int_equal(o.tun_io, TUN_IO_PLAIN);
 	assert_true(o.peer_check);
 	assert_true(o.entropy);
 	assert_int_equal(o.approve, APPROVE_HOST);
@@ -189,6 +190,7 @@ static const char *const refused[] = {
 	"run --store static:x --datapath xdp",
 	"run --store static:x --datapath EMPTY",
 	"run --store static:x --attach xdp",
+	"run --store static:x --tun-io fast",
 	"run --store static:x --approve all",
 	"run --store static:x --approve-ttl 0",
 	"run --store static:x --approve-ttl 86401",

@@ -78,7 +78,7 @@ static struct overlay_dev opened(void)
 {
 	struct overlay_dev dev;
 
-	assert_int_equal(overlay_dev_open(NAME, &dev), 0);
+	assert_int_equal(overlay_dev_open(NAME, 2, true, &dev), 0);
 	return dev;
 }
 
@@ -139,15 +139,57 @@ static void test_creates_a_persistent_tun(void **state)
 	(void)state;
 	assert_string_equal(dev.ifname, NAME);
 	assert_int_equal(dev.ifindex, if_nametoindex(NAME));
-	assert_true(fcntl(dev.fd, F_GETFL) & O_NONBLOCK);
-	assert_true(fcntl(dev.fd, F_GETFD) & FD_CLOEXEC);
+	assert_int_equal(dev.n_queues, 2);
+	assert_true(fcntl(dev.queues[0], F_GETFD) & FD_CLOEXEC);
+	assert_true(fcntl(dev.queues[1], F_GETFD) & FD_CLOEXEC);
 	assert_non_null(strstr(output("ip -d link show " NAME),
-			       "tun type tun pi off vnet_hdr off persist on"));
+			       "tun type tun pi off vnet_hdr on multi_queue numqueues 2 "
+			       "numdisabled 0 persist on"));
 	assert_string_equal(output("cat /proc/sys/net/ipv6/conf/" NAME "/disable_ipv6"), "1\n");
 	overlay_dev_close(&dev);
-	assert_int_equal(dev.fd, -1);
+	assert_int_equal(dev.n_queues, 0);
 	overlay_dev_close(&dev);
 	assert_int_not_equal(if_nametoindex(NAME), 0);
+}
+
+static const char *tso(void)
+{
+	return output("ethtool -k " NAME " | awk '/^tcp-segmentation-offload/ { print $2 }'");
+}
+
+/* What one owner could do, the next one may not want. */
+static void test_offloads_are_the_owners_choice(void **state)
+{
+	struct overlay_dev dev;
+
+	(void)state;
+	assert_int_equal(overlay_dev_open(NAME, 2, true, &dev), 0);
+	assert_true(dev.vnet);
+	assert_true(dev.uso);
+	assert_string_equal(tso(), "on\n");
+	overlay_dev_close(&dev);
+	assert_int_equal(overlay_dev_open(NAME, 1, false, &dev), 0);
+	assert_int_equal(dev.n_queues, 1);
+	assert_false(dev.vnet);
+	assert_false(dev.uso);
+	assert_string_equal(tso(), "off\n");
+	assert_non_null(strstr(output("ip -d link show " NAME), "vnet_hdr off"));
+	overlay_dev_close(&dev);
+}
+
+static void test_adopts_a_device_of_one_queue(void **state)
+{
+	struct overlay_dev dev;
+
+	(void)state;
+	run("ip tuntap add dev " NAME " mode tun");
+	assert_int_equal(overlay_dev_open(NAME, 4, true, &dev), 0);
+	assert_int_equal(dev.n_queues, 1);
+	assert_true(dev.vnet);
+	assert_string_equal(tso(), "on\n");
+	overlay_dev_close(&dev);
+	assert_int_equal(overlay_dev_delete(NAME), 0);
+	assert_int_equal(if_nametoindex(NAME), 0);
 }
 
 static void test_configures_address_route_and_link(void **state)
@@ -303,27 +345,27 @@ static void test_leaves_what_is_not_its_own(void **state)
 
 static void test_held_by_another_is_busy(void **state)
 {
-	struct overlay_dev dev = opened(), second = {.fd = -7};
+	struct overlay_dev dev = opened(), second = {.n_queues = 7};
 
 	(void)state;
-	assert_int_equal(overlay_dev_open(NAME, &second), -EBUSY);
-	assert_int_equal(second.fd, -7);
+	assert_int_equal(overlay_dev_open(NAME, 2, true, &second), -EBUSY);
+	assert_int_equal(second.n_queues, 7);
 	overlay_dev_close(&dev);
 }
 
 static void test_refuses_what_is_no_tun(void **state)
 {
-	struct overlay_dev dev = {.fd = -7};
+	struct overlay_dev dev = {.n_queues = 7};
 
 	(void)state;
 	run("ip link add " NAME " type bridge && ip tuntap add tap0 mode tap");
-	assert_int_equal(overlay_dev_open(NAME, &dev), -EEXIST);
-	assert_int_equal(overlay_dev_open("tap0", &dev), -EEXIST);
+	assert_int_equal(overlay_dev_open(NAME, 2, true, &dev), -EEXIST);
+	assert_int_equal(overlay_dev_open("tap0", 1, true, &dev), -EEXIST);
 	assert_int_equal(overlay_dev_delete(NAME), -EEXIST);
 	assert_int_equal(overlay_dev_delete("tap0"), -EEXIST);
 	assert_int_not_equal(if_nametoindex(NAME), 0);
 	assert_int_not_equal(if_nametoindex("tap0"), 0);
-	assert_int_equal(dev.fd, -7);
+	assert_int_equal(dev.n_queues, 7);
 }
 
 static void test_refuses_odd_names(void **state)
@@ -331,10 +373,10 @@ static void test_refuses_odd_names(void **state)
 	struct overlay_dev dev;
 
 	(void)state;
-	assert_int_equal(overlay_dev_open("", &dev), -EINVAL);
-	assert_int_equal(overlay_dev_open("tun%d", &dev), -EINVAL);
-	assert_int_equal(overlay_dev_open("../../x", &dev), -EINVAL);
-	assert_int_equal(overlay_dev_open("a-name-of-16-chr", &dev), -EINVAL);
+	assert_int_equal(overlay_dev_open("", 1, true, &dev), -EINVAL);
+	assert_int_equal(overlay_dev_open("tun%d", 1, true, &dev), -EINVAL);
+	assert_int_equal(overlay_dev_open("../../x", 1, true, &dev), -EINVAL);
+	assert_int_equal(overlay_dev_open("a-name-of-16-chr", 1, true, &dev), -EINVAL);
 	assert_int_equal(if_nametoindex("tun0"), 0);
 }
 
@@ -343,7 +385,7 @@ static void test_names_of_full_length(void **state)
 	struct overlay_dev dev;
 
 	(void)state;
-	assert_int_equal(overlay_dev_open("a.name-of-15-ch", &dev), 0);
+	assert_int_equal(overlay_dev_open("a.name-of-15-ch", 1, true, &dev), 0);
 	assert_string_equal(dev.ifname, "a.name-of-15-ch");
 	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
 	overlay_dev_close(&dev);
@@ -385,7 +427,7 @@ static void test_says_when_the_kernel_has_no_tun(void **state)
 		if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) ||
 		    mount("none", "/dev/net", "tmpfs", 0, NULL))
 			_exit(100);
-		_exit(overlay_dev_open(NAME, &dev) == -ENOENT ? 0 : 1);
+		_exit(overlay_dev_open(NAME, 2, true, &dev) == -ENOENT ? 0 : 1);
 	}
 	assert_int_equal(waitpid(pid, &status, 0), pid);
 	assert_int_equal(status, 0);
@@ -395,6 +437,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test_setup(test_creates_a_persistent_tun, setup),
+		cmocka_unit_test_setup(test_offloads_are_the_owners_choice, setup),
+		cmocka_unit_test_setup(test_adopts_a_device_of_one_queue, setup),
 		cmocka_unit_test_setup(test_configures_address_route_and_link, setup),
 		cmocka_unit_test_setup(test_changes_nothing_that_is_right, setup),
 		cmocka_unit_test_setup(test_adopts_without_a_flap, setup),

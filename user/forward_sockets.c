@@ -1,0 +1,178 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * The sockets of the slow path: one for each worker to receive from, all of them at the overlay's
+ * port, and one for each class of flows to send from.
+ */
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/udp.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "forward_priv.h"
+#include "forward_steer.h"
+#include "log.h"
+#include "util.h"
+
+/* Absorbs the bursts of some ten peers while the thread is on the other side. */
+#define SOCKET_BUFFER (4 << 20)
+
+/*
+ * Of WEFT_SPORT_MIN and up, beyond where the kernel gives out ports (ip_local_port_range). Any
+ * number of workers up to 6 divides it: the same class then comes to the same worker.
+ */
+#define SENDER_PORTS 61440
+
+/* More than net.core allows if we may, else as much as it allows: less is slower, not wrong. */
+static void socket_set_buffer(int fd, int forced, int option)
+{
+	const int size = SOCKET_BUFFER;
+
+	if (setsockopt(fd, SOL_SOCKET, forced, &size, sizeof(size)) < 0)
+		setsockopt(fd, SOL_SOCKET, option, &size, sizeof(size));
+}
+
+static int socket_set(int fd, int level, int option, int value)
+{
+	return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+/* Not yet bound. */
+static int socket_open(int *out)
+{
+	_close_ int fd = -1;
+	int err;
+
+	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	if (fd < 0)
+		return -errno;
+	/* The address may come after us, or go and come back. */
+	err = socket_set(fd, IPPROTO_IP, IP_FREEBIND, 1);
+	if (err == 0)
+		err = socket_set(fd, IPPROTO_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DO);
+	if (err)
+		return err;
+	socket_set_buffer(fd, SO_SNDBUFFORCE, SO_SNDBUF);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+static int socket_bind(const struct forward *fwd, int fd, uint16_t port)
+{
+	struct sockaddr_in local = {
+		.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr.s_addr = fwd->addr,
+	};
+
+	return bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0 ? -errno : 0;
+}
+
+/* Only the first shows whether another program owns the port: the others want to share it. */
+static int open_receiver(const struct forward *fwd, bool first, int *out)
+{
+	int err = socket_open(out);
+
+	if (err == 0 && !first)
+		err = socket_set(*out, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (err)
+		return err;
+	socket_set_buffer(*out, SO_RCVBUFFORCE, SO_RCVBUF);
+	err = socket_bind(fwd, *out, fwd->config.port);
+	if (err == 0 && first && fwd->config.n_queues > 1)
+		err = socket_set(*out, SOL_SOCKET, SO_REUSEPORT, 1);
+	return err;
+}
+
+/* Nothing is received there, so nothing may pile up. */
+static int refuse_all(int fd)
+{
+	struct sock_filter code[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+	const struct sock_fprog program = {ARRAY_SIZE(code), code};
+
+	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno
+											   : 0;
+}
+
+/* The first free port of the class. */
+static int open_sender(const struct forward *fwd, size_t class, int *out)
+{
+	int err = socket_open(out);
+
+	if (err == 0)
+		err = refuse_all(*out);
+	if (err)
+		return err;
+	for (size_t port = SENDER_PORTS + class; port <= UINT16_MAX; port += FORWARD_QUEUES_MAX) {
+		err = socket_bind(fwd, *out, (uint16_t)port);
+		if (err != -EADDRINUSE)
+			break;
+	}
+	return err;
+}
+
+/*
+ * Worth it with one worker, too: when a packet has left, the kernel wakes whoever waits for its
+ * socket, for each segment anew (sock_wfree()), and nobody waits for these.
+ */
+static void open_senders(struct forward *fwd, size_t n)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = open_sender(fwd, i, &fwd->senders[i]);
+	fwd->n_senders = err ? 0 : n;
+	if (err)
+		log_warn("one source port for all flows: %s", strerror(-err));
+}
+
+static void steer_receivers(const struct forward *fwd)
+{
+	int err = forward_steer(fwd->sockets[0], fwd->config.port, (uint32_t)fwd->config.n_queues);
+
+	if (err)
+		log_warn("the kernel chooses the socket of each flow: %s", strerror(-err));
+}
+
+int sockets_open(struct forward *fwd)
+{
+	size_t n = fwd->config.n_queues;
+	int err = 0;
+
+	for (size_t i = 0; i < n && err == 0; i++)
+		err = open_receiver(fwd, i == 0, &fwd->sockets[i]);
+	if (err)
+		return err;
+	if (n > 1)
+		steer_receivers(fwd);
+	if (fwd->config.entropy && !fwd->config.plain)
+		open_senders(fwd, n);
+	return 0;
+}
+
+void forward_set_merging(struct forward *fwd, bool on)
+{
+	int err = 0;
+
+	if (fwd->config.plain)
+		return;
+	for (size_t i = 0; i < fwd->config.n_queues && err == 0; i++)
+		err = socket_set(fwd->sockets[i], IPPROTO_UDP, UDP_GRO, on);
+	if (err && on)
+		log_warn("no UDP_GRO: %s", strerror(-err));
+}
+
+void sockets_init(struct forward *fwd)
+{
+	for (size_t i = 0; i < FORWARD_QUEUES_MAX; i++)
+		fwd->sockets[i] = fwd->senders[i] = -1;
+}
+
+void sockets_close(struct forward *fwd)
+{
+	for (size_t i = 0; i < FORWARD_QUEUES_MAX; i++) {
+		cleanup_close(&fwd->sockets[i]);
+		cleanup_close(&fwd->senders[i]);
+	}
+}
