@@ -540,7 +540,7 @@ filters() {
 		[ "$(listed '.protocol == "udp" and .local == "10.244.1.2" and
 			.remote == "10.244.2.2" and .remote_port == '$PORT' and
 			.egress == "approved" and .ingress == "approved" and
-			.egress_age <= 1 and .ingress_age <= 1')" = 1 ] &&
+			.egress_age <= 10 and .ingress_age <= 10')" = 1 ] &&
 		weft_on 1 flows --protocol udp | grep -q '^udp  *10.244.1.2  *[0-9]'
 }
 
