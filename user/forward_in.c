@@ -108,7 +108,7 @@ static void take_message(struct forward_thread *t, struct mmsghdr *msg)
 			      len);
 		return;
 	}
-	if (!size || size > len)
+	if (!size)
 		size = len;
 	do {
 		size_t n = len < size ? len : size;

@@ -147,14 +147,15 @@ static void make_packets(struct packets *p)
 		random = random * 1664525 + 1013904223;
 		/* Runs of one size, then others; mostly one flow and one peer */
 		packet.payload = random >> 30 ? 500 : 20 + (random >> 8) % 1000;
-		packet.sport = (uint16_t)(1000 + (random >> 20) % 16 / 13);
+		packet.sport = (uint16_t)(1000 + (random >> 20) % 16 / 13 * ((random >> 24) % 8));
 		p->to_b[i] = (random >> 12) % 8 == 0;
 		p->len[i] = l4_packet_build(p->bytes[i], &packet);
 		readdress(p->bytes[i], p->len[i], POD, p->to_b[i] ? POD_B : POD_A, false);
 	}
 }
 
-static void expect_from_class(int fd, const uint8_t *packet, size_t len)
+/* The class of the flow whose port it has come from. */
+static uint32_t expect_from_class(int fd, const uint8_t *packet, size_t len)
 {
 	static uint8_t got[65536];
 	struct pollfd pfd = {.fd = fd, .events = POLLIN};
@@ -168,6 +169,7 @@ static void expect_from_class(int fd, const uint8_t *packet, size_t len)
 	assert_memory_equal(got, packet, len);
 	assert_int_equal(ip4_parse(packet, len, &info), WEFT_R_OK);
 	assert_int_equal(ntohs(from.sin_port), SENDER_PORT + forward_class(packet, &info, 2));
+	return forward_class(packet, &info, 2);
 }
 
 /* Each arrives at its peer, from the port of its flow's class, whole and in its turn. */
@@ -177,6 +179,7 @@ static void what_is_not_alike_leaves_apart(void **state)
 	struct weft_counter counters[WEFT_COUNTER_MAX] = {0};
 	struct weft_counter *ok = &counters[WEFT_COUNTER(WEFT_HOOK_TUNFD, WEFT_SLOW, WEFT_R_OK)];
 	struct rig rig = rig_vnet(false, true);
+	size_t of_class[2] = {0};
 
 	(void)state;
 	make_packets(&p);
@@ -187,7 +190,9 @@ static void what_is_not_alike_leaves_apart(void **state)
 	}
 	expect_counters(&rig, counters);
 	for (size_t i = 0; i < p.n; i++)
-		expect_from_class(p.to_b[i] ? rig.peer_b : rig.peer_a, p.bytes[i], p.len[i]);
+		of_class[expect_from_class(p.to_b[i] ? rig.peer_b : rig.peer_a, p.bytes[i],
+					   p.len[i])]++;
+	assert_true(of_class[0] && of_class[1]);
 	rig_stop(&rig);
 }
 
