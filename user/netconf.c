@@ -184,7 +184,7 @@ static int parse_document(const struct json_place *root, struct netconf *conf)
 		err = parse_bounds(root, conf);
 	if (err == 0)
 		err = parse_backend(root, conf);
-	return err ? err : netconf_parse_leases(root, conf);
+	return err;
 }
 
 /* jansson quotes the source near the error: keep it on one line and off the terminal's controls. */
@@ -224,7 +224,7 @@ static int refuse_before_parsing(const char *text, size_t len, char *error)
 	return -EINVAL;
 }
 
-int netconf_parse(const char *text, size_t len, struct netconf *out, char error[NETCONF_ERROR_LEN])
+static int parse(const char *text, size_t len, bool leases, struct netconf *out, char *error)
 {
 	struct json_place root = {.path = "$", .index = -1, .error = error};
 	struct netconf conf = {};
@@ -239,12 +239,25 @@ int netconf_parse(const char *text, size_t len, struct netconf *out, char error[
 		return refuse_syntax(&where, error);
 	root.object = document;
 	err = parse_document(&root, &conf);
+	if (err == 0 && leases)
+		err = netconf_parse_leases(&root, &conf);
 	json_decref(document);
 	if (err)
 		netconf_free(&conf);
 	else
 		*out = conf;
 	return err;
+}
+
+int netconf_parse(const char *text, size_t len, struct netconf *out, char error[NETCONF_ERROR_LEN])
+{
+	return parse(text, len, true, out, error);
+}
+
+int netconf_parse_network(const char *text, size_t len, struct netconf *out,
+			  char error[NETCONF_ERROR_LEN])
+{
+	return parse(text, len, false, out, error);
 }
 
 void netconf_free(struct netconf *conf)
@@ -262,11 +275,12 @@ bool netconf_equal(const struct netconf *a, const struct netconf *b)
 {
 	if (!same_prefix(a->network, b->network) || a->subnet_len != b->subnet_len ||
 	    a->subnet_min != b->subnet_min || a->subnet_max != b->subnet_max ||
-	    a->port != b->port || a->n_leases != b->n_leases)
+	    a->port != b->port || !same_prefix(a->own, b->own) || a->n_leases != b->n_leases)
 		return false;
 	for (size_t i = 0; i < a->n_leases; i++) {
 		if (!same_prefix(a->leases[i].subnet, b->leases[i].subnet) ||
-		    a->leases[i].public_ip != b->leases[i].public_ip)
+		    a->leases[i].public_ip != b->leases[i].public_ip ||
+		    strcmp(a->leases[i].backend, b->leases[i].backend))
 			return false;
 	}
 	return true;
@@ -279,4 +293,18 @@ const struct lease *netconf_lease_of(const struct netconf *conf, uint32_t public
 			return &conf->leases[i];
 	}
 	return NULL;
+}
+
+static int by_subnet(const void *key, const void *element)
+{
+	const struct prefix4 *a = key, *b = &((const struct lease *)element)->subnet;
+
+	if (a->addr != b->addr)
+		return a->addr < b->addr ? -1 : 1;
+	return (int)a->len - b->len;
+}
+
+const struct lease *netconf_find_lease(const struct netconf *conf, struct prefix4 subnet)
+{
+	return bsearch(&subnet, conf->leases, conf->n_leases, sizeof(*conf->leases), by_subnet);
 }

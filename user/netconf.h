@@ -22,10 +22,19 @@ struct prefix4 {
 	uint8_t len;
 };
 
+#define LEASE_BACKEND_LEN 16
+
 struct lease {
 	struct prefix4 subnet;
 	uint32_t public_ip; /* host byte order */
+	char backend[LEASE_BACKEND_LEN]; /* "" for udp; of others there is no more than this */
 };
+
+/* Can it be sent to? */
+static inline bool lease_is_routed(const struct lease *lease)
+{
+	return !lease->backend[0];
+}
 
 struct netconf {
 	struct prefix4 network;
@@ -35,6 +44,7 @@ struct netconf {
 	uint16_t port; /* overlay UDP port, host byte order */
 	struct lease *leases; /* owned; sorted by subnet address, no two overlap */
 	size_t n_leases;
+	struct prefix4 own; /* this node's lease; len 0: the one that its address holds */
 };
 
 static inline uint32_t prefix4_mask(uint8_t len)
@@ -61,9 +71,16 @@ const char *ip4_format(uint32_t addr, char *buf);
  * "$.Leases[3].Subnet: reason" (JSON path first; "line L, column C: reason" for bad syntax).
  */
 int netconf_parse(const char *text, size_t len, struct netconf *out, char error[NETCONF_ERROR_LEN]);
+/* The network alone: "Leases" is ignored like every unknown key. */
+int netconf_parse_network(const char *text, size_t len, struct netconf *out,
+			  char error[NETCONF_ERROR_LEN]);
 void netconf_free(struct netconf *conf);
 bool netconf_equal(const struct netconf *a, const struct netconf *b);
 /* The lease held by public_ip, or NULL. Host byte order. */
 const struct lease *netconf_lease_of(const struct netconf *conf, uint32_t public_ip);
+/* The lease of exactly this subnet, or NULL. */
+const struct lease *netconf_find_lease(const struct netconf *conf, struct prefix4 subnet);
+/* Can it be the address of a node, as far as can be told? Host byte order. */
+bool netconf_is_node_address(uint32_t addr);
 
 #endif

@@ -18,7 +18,7 @@ struct entry {
 	size_t index;
 };
 
-static bool is_node_address(uint32_t addr)
+bool netconf_is_node_address(uint32_t addr)
 {
 	/* Not 0/8, not loopback, nothing from multicast up (class E and broadcast). */
 	return addr >> 24 != 0 && addr >> 24 != 127 && addr < 0xe0000000;
@@ -67,7 +67,7 @@ static int parse_public_ip(const struct json_place *at, struct prefix4 network, 
 	json_quote(text, quote);
 	if (prefix4_parse_addr(text, &addr))
 		return json_refuse(at, "PublicIP", "%s is not an IPv4 address", quote);
-	if (!is_node_address(addr))
+	if (!netconf_is_node_address(addr))
 		return json_refuse(at, "PublicIP", "%s is not an address a node can have", quote);
 	/* The overlay's own packets would be routed into the overlay. */
 	if (prefix4_contains(network, addr))

@@ -2,10 +2,10 @@
 #include "subnet_env.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "file.h"
 #include "log.h"
 #include "util.h"
 
@@ -32,46 +32,12 @@ static int make_parents(const char *path)
 	return err;
 }
 
-static int write_file(const char *path, const char *text)
-{
-	size_t len = strlen(text);
-	_close_ int fd = -1;
-	ssize_t n;
-
-	/* What a crash left behind, or anything else by that name, is not written through. */
-	if (unlink(path) && errno != ENOENT)
-		return -errno;
-	fd = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0644);
-	if (fd < 0)
-		return -errno;
-	n = write(fd, text, len);
-	if (n >= 0 && (size_t)n != len)
-		return -ENOSPC;
-	return n < 0 || fchmod(fd, 0644) || fsync(fd) ? -errno : 0;
-}
-
-static int replace_file(const char *path, const char *tmp, const char *text)
-{
-	int err = write_file(tmp, text);
-
-	if (err == 0 && rename(tmp, path))
-		err = -errno;
-	if (err)
-		unlink(tmp);
-	return err;
-}
-
 int subnet_env_write(const char *path, struct prefix4 network, struct prefix4 subnet, uint32_t mtu,
 		     bool ip_masq)
 {
 	char net[PREFIX4_STRLEN], first[INET_ADDRSTRLEN], text[256];
-	_free_ char *tmp = NULL;
 	int err;
 
-	if (asprintf(&tmp, "%s.tmp", path) < 0) {
-		tmp = NULL;
-		return log_err(-ENOMEM, "%s", path);
-	}
 	snprintf(text, sizeof(text),
 		 "FLANNEL_NETWORK=%s\n"
 		 "FLANNEL_SUBNET=%s/%u\n"
@@ -81,6 +47,35 @@ int subnet_env_write(const char *path, struct prefix4 network, struct prefix4 su
 		 ip_masq ? "true" : "false");
 	err = make_parents(path);
 	if (err == 0)
-		err = replace_file(path, tmp, text);
+		err = file_replace(path, text, 0644);
 	return err ? log_err(err, "%s", path) : 0;
+}
+
+/* KEY=VALUE as a shell would take it: maybe quoted, with a comment behind. NULL: another key. */
+static char *value_of(char *line, const char *key)
+{
+	size_t n = strlen(key);
+	char *value = line + strspn(line, " \t");
+
+	if (strncmp(value, key, n) || value[n] != '=')
+		return NULL;
+	value += n + 1;
+	value += strspn(value, "\"' \t");
+	value[strcspn(value, "\"' \t\r\n#,")] = '\0';
+	return value;
+}
+
+int subnet_env_read(const char *path, struct prefix4 *subnet)
+{
+	_fclose_ FILE *file = fopen(path, "re");
+	_free_ char *line = NULL;
+	size_t size = 0;
+
+	while (file && getline(&line, &size, file) >= 0) {
+		const char *value = value_of(line, "FLANNEL_SUBNET");
+
+		if (value && prefix4_parse(value, subnet) == 0)
+			return 0;
+	}
+	return -ENOENT;
 }

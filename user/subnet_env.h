@@ -12,4 +12,7 @@
 int subnet_env_write(const char *path, struct prefix4 network, struct prefix4 subnet, uint32_t mtu,
 		     bool ip_masq);
 
+/* The subnet that the file names, -ENOENT when there is no such file or it names none. */
+int subnet_env_read(const char *path, struct prefix4 *subnet);
+
 #endif
