@@ -19,6 +19,7 @@
 #include "state_dir.h"
 #include "util.h"
 
+#define SAY_LEASES_S 10
 #define RETRY_MS 1000 /* after a state that could not be applied in full */
 
 /* Events of the underlay, the pods and the programs. */
@@ -59,6 +60,7 @@ static void on_uplink(void *arg)
 	attach_uplink(a);
 	apply_config(a);
 	apply_table_soon(a);
+	address_check(a);
 }
 
 static void on_endpoint(const struct endpoint *ep, void *arg)
@@ -169,7 +171,19 @@ static bool same_identity(const struct agent *a, const struct netconf *conf,
 	return a->conf.network.addr == conf->network.addr &&
 	       a->conf.network.len == conf->network.len && a->conf.subnet_len == conf->subnet_len &&
 	       a->conf.port == conf->port && a->own.subnet.addr == own->subnet.addr &&
-	       a->own.subnet.len == own->subnet.len;
+	       a->own.subnet.len == own->subnet.len && own->public_ip == a->public_ip;
+}
+
+/* A registry may change a hundred times a second. */
+static void say_leases(struct agent *a)
+{
+	time_t now = time(NULL);
+	bool again = now - a->leases_said < SAY_LEASES_S && now >= a->leases_said;
+
+	log_at(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "%s: %zu leases", a->opt->store,
+	       a->conf.n_leases);
+	if (!again)
+		a->leases_said = now;
 }
 
 /* Takes *next over when it is good; else says why and everything stays as it was. */
@@ -179,7 +193,7 @@ static void accept_state(struct agent *a, struct netconf *next)
 	char reason[NETCONF_ERROR_LEN];
 	struct lease own;
 
-	if (apply_find_own(next, a->public_ip, &own, reason)) {
+	if (apply_find_own(next, a->next_ip ? a->next_ip : a->public_ip, &own, reason)) {
 		snprintf(a->store_error, sizeof(a->store_error), "%.160s: %.300s", source, reason);
 		log_warn("refused: %s", a->store_error);
 		netconf_free(next);
@@ -187,11 +201,9 @@ static void accept_state(struct agent *a, struct netconf *next)
 	}
 	a->store_error[0] = '\0';
 	if (!same_identity(a, next, &own)) {
-		/* Adoption by a fresh process is the tested way to change who we are. */
-		log_info("network, port or own subnet changed: starting anew");
+		log_info("network, port, own subnet or address changed: starting anew");
 		netconf_free(next);
-		a->restart = true;
-		loop_stop(a->loop);
+		address_start_anew(a);
 		return;
 	}
 	netconf_free(&a->conf);
@@ -204,7 +216,16 @@ static void accept_state(struct agent *a, struct netconf *next)
 		log_warn("%s", a->store_error);
 		loop_timer_arm(a->reload_timer, RETRY_MS, 0);
 	}
-	log_info("%s: %zu leases", a->opt->store, a->conf.n_leases);
+	say_leases(a);
+}
+
+/* The subnet is another node's now: what we would go on forwarding is theirs. */
+static void lose_lease(struct agent *a, const char *reason)
+{
+	log_at(LOG_LEVEL_ERROR, "%s: withdrawing", reason);
+	a->status = EXIT_RUNTIME;
+	a->withdraw = true;
+	loop_stop(a->loop);
 }
 
 static void reload(void *arg)
@@ -213,7 +234,13 @@ static void reload(void *arg)
 	char error[NETCONF_ERROR_LEN];
 	struct netconf next = {};
 
-	if (store_read(a->store, &next, error)) {
+	int err = store_read(a->store, &next, error);
+
+	if (err == -ESTALE) {
+		lose_lease(a, error);
+		return;
+	}
+	if (err) {
 		snprintf(a->store_error, sizeof(a->store_error), "%s", error);
 		log_warn("refused: %s", error);
 		return;
@@ -241,12 +268,15 @@ static void on_signal(void *arg)
 
 	if (read(a->signal_fd, &info, sizeof(info)) != sizeof(info))
 		return;
+	if (info.ssi_signo == SIGHUP && a->waiting)
+		return;
 	if (info.ssi_signo == SIGHUP) {
 		log_info("SIGHUP: reading the store");
 		reload(a);
 		return;
 	}
 	log_info("%s: stopping", strsignal(info.ssi_signo));
+	a->waiting = false;
 	loop_stop(a->loop);
 }
 
@@ -277,50 +307,67 @@ static int open_loop(struct agent *a)
 	if (err == 0)
 		err = loop_timer_new(a->loop, apply_guard, a, &a->guard_timer);
 	if (err == 0)
+		err = address_open(a);
+	if (err == 0)
 		err = open_signals(a);
 	if (err == 0)
 		err = nl_open(0, &a->nl);
 	return err ? log_err(err, "cannot set up the event loop") : 0;
 }
 
+static int open_underlay(struct agent *a)
+{
+	const struct underlay_select select = address_select(a->opt);
+	int err = underlay_open(a->loop, &select, &a->underlay);
+
+	if (err)
+		return err;
+	a->public_ip = address_published(a->opt, underlay_uplink(a->underlay)->addr);
+	return 0;
+}
+
+static void on_first_state(void *arg)
+{
+	struct agent *a = arg;
+
+	store_ack(a->store);
+	loop_stop(a->loop);
+}
+
+/* A registry answers when it can; a signal ends the wait. */
+static int read_first_state(struct agent *a, char error[NETCONF_ERROR_LEN])
+{
+	int err = loop_add(a->loop, store_fd(a->store), on_first_state, a);
+
+	if (err)
+		return err;
+	a->waiting = true;
+	while (a->waiting && (err = store_read(a->store, &a->conf, error)) == -EAGAIN)
+		err = loop_run(a->loop);
+	loop_remove(a->loop, store_fd(a->store));
+	if (!a->waiting)
+		return -ECANCELED;
+	a->waiting = false;
+	return err ? err : apply_find_own(&a->conf, a->public_ip, &a->own, error);
+}
+
 static int open_store(struct agent *a)
 {
 	char error[NETCONF_ERROR_LEN] = "";
-	int err = store_open(a->opt->store, &a->store, error);
+	int err = store_open(a->opt->store, &a->opt->etcd, &a->store, error);
 
-	if (err == 0)
-		err = store_read(a->store, &a->conf, error);
+	if (err == 0) {
+		address_join(a, a->public_ip);
+		err = read_first_state(a, error);
+	}
+	if (err == -ECANCELED)
+		return err;
 	if (err) {
 		log_at(LOG_LEVEL_ERROR, "%s", error);
 		a->status = EXIT_USAGE;
 		return err;
 	}
 	return loop_add(a->loop, store_fd(a->store), on_store, a);
-}
-
-static int open_underlay(struct agent *a)
-{
-	const struct underlay_select select = {
-		.iface = a->opt->iface,
-		.iface_regex = a->opt->iface_regex,
-		.can_reach = a->opt->iface_can_reach,
-		.public_ip = a->opt->public_ip,
-	};
-	char error[NETCONF_ERROR_LEN];
-	struct in_addr addr;
-	int err = underlay_open(a->loop, &select, &a->underlay);
-
-	if (err)
-		return err;
-	a->public_ip = underlay_uplink(a->underlay)->addr;
-	if (a->opt->public_ip && inet_pton(AF_INET, a->opt->public_ip, &addr) == 1)
-		a->public_ip = ntohl(addr.s_addr);
-	err = apply_find_own(&a->conf, a->public_ip, &a->own, error);
-	if (err) {
-		log_at(LOG_LEVEL_ERROR, "%s: %s", a->opt->store, error);
-		a->status = EXIT_USAGE;
-	}
-	return err;
 }
 
 /* One for each CPU we may use. */
@@ -558,9 +605,9 @@ static int agent_open(struct agent *a)
 	int err = open_loop(a);
 
 	if (err == 0)
-		err = open_store(a);
-	if (err == 0)
 		err = open_underlay(a);
+	if (err == 0)
+		err = open_store(a);
 	if (err == 0)
 		err = choose_datapath(a);
 	if (err == 0)
@@ -644,12 +691,14 @@ enum weft_exit agent_run(const struct options *options)
 	err = agent_open(&a);
 	if (err == 0)
 		serve(&a);
+	else if (err == -ECANCELED)
+		a.status = EXIT_STOPPED;
 	else if (a.status == EXIT_STOPPED)
 		a.status = err == -EPERM || err == -EACCES ? EXIT_PRIVILEGE : EXIT_RUNTIME;
 	agent_close(&a);
 	if (a.restart)
 		return run_again();
-	if (err == 0 && options->teardown_on_exit)
+	if (err == 0 && (options->teardown_on_exit || a.withdraw))
 		state_dir_teardown(options);
 	state_dir_unlock(options->state_dir, &a.lock_fd);
 	return a.status;

@@ -5,6 +5,7 @@
 
 #include <jansson.h>
 #include <limits.h>
+#include <time.h>
 
 #include "agent.h"
 #include "aggregator.h"
@@ -35,6 +36,7 @@ struct agent {
 	struct netconf conf;
 	struct lease own; /* this node's lease */
 	uint32_t public_ip; /* host order: what peers send to */
+	uint32_t next_ip; /* what it is going to be; 0: no change is under way */
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
 	struct aggregator aggregator; /* all zero: none */
@@ -44,13 +46,16 @@ struct agent {
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
 	uint32_t mtu; /* of the overlay device, as last configured */
 
-	struct loop_timer *reload_timer, *table_timer, *guard_timer;
+	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	char pin_dir[PATH_MAX / 2];
 	int lock_fd;
 	int signal_fd;
+	time_t leases_said; /* when their number was logged */
 	bool incomplete; /* a state was taken over that could not be applied in full */
+	bool waiting; /* for the store's first state */
+	bool withdraw; /* remove everything at the end: the lease is lost */
 	bool restart; /* run the program again in place of this process */
 	enum weft_exit status;
 };
@@ -60,6 +65,8 @@ struct agent {
 /* Own lease of conf for public_ip; -ENOENT, with the reason in error, when it holds none. */
 int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease *out,
 		   char error[NETCONF_ERROR_LEN]);
+/* Is it the lease that this node goes by? */
+bool apply_is_own(const struct agent *a, const struct lease *lease);
 /* Configuration, routes and peers of the BPF tier (nothing in tier tun), and the slow path's. */
 int apply_all(struct agent *a);
 int apply_config(struct agent *a);
@@ -75,6 +82,18 @@ void apply_table_soon(struct agent *a);
 void apply_table(void *arg);
 /* The port guard's view of the endpoints. */
 void apply_guard(void *arg);
+
+/* agent_address.c: which address this node goes by, and what follows when it changes. */
+
+int address_open(struct agent *a);
+/* To be called after each change of the uplink. */
+void address_check(struct agent *a);
+struct underlay_select address_select(const struct options *opt);
+/* What peers send to when the uplink has address local. */
+uint32_t address_published(const struct options *opt, uint32_t local);
+/* Ask the store for a subnet under this address. */
+void address_join(struct agent *a, uint32_t public_ip);
+void address_start_anew(struct agent *a);
 
 /* report.c: what the verbs show. */
 json_t *report_verb(const char *verb, void *arg);

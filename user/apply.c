@@ -23,7 +23,8 @@ static uint8_t cell_shift(const struct netconf *conf)
 int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease *out,
 		   char error[NETCONF_ERROR_LEN])
 {
-	const struct lease *lease = netconf_lease_of(conf, public_ip);
+	const struct lease *lease = conf->own.len ? netconf_find_lease(conf, conf->own)
+						  : netconf_lease_of(conf, public_ip);
 	char ip[INET_ADDRSTRLEN];
 
 	if (!lease) {
@@ -116,24 +117,39 @@ int apply_config(struct agent *a)
 	return datapath_set_config(a->datapath, &config);
 }
 
+bool apply_is_own(const struct agent *a, const struct lease *lease)
+{
+	return lease->subnet.addr == a->own.subnet.addr && lease->subnet.len == a->own.subnet.len;
+}
+
+/* A lease of ours besides the own one is one of old, and leads nowhere. */
+static bool is_used(const struct agent *a, const struct lease *lease)
+{
+	return apply_is_own(a, lease) ||
+	       (lease_is_routed(lease) && lease->public_ip != a->public_ip);
+}
+
 static int apply_routes(struct agent *a)
 {
 	_free_ struct datapath_route *routes = calloc(a->conf.n_leases + 1, sizeof(*routes));
+	size_t n = 0;
 
 	if (!routes)
 		return -ENOMEM;
 	for (size_t i = 0; i < a->conf.n_leases; i++) {
 		const struct lease *lease = &a->conf.leases[i];
 
-		routes[i] = (struct datapath_route){
+		if (!is_used(a, lease))
+			continue;
+		routes[n++] = (struct datapath_route){
 			.addr = lease->subnet.addr,
 			.len = lease->subnet.len,
-			.local = lease->public_ip == a->public_ip,
+			.local = apply_is_own(a, lease),
 			.public_ip = lease->public_ip,
 		};
 	}
 	return datapath_set_routes(a->datapath, a->conf.network.addr, cell_shift(&a->conf), routes,
-				   a->conf.n_leases);
+				   n);
 }
 
 static int compare_ip(const void *a, const void *b)
@@ -143,16 +159,19 @@ static int compare_ip(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* Public addresses of all leases, ascending; with_own: this node's among them. */
-static size_t collect_ips(const struct agent *a, uint32_t *out, bool with_own)
+/* Public addresses of all peers, ascending; a node may hold several leases. */
+static size_t collect_ips(const struct agent *a, uint32_t *out)
 {
-	size_t n = 0;
+	size_t n = 0, unique = 0;
 
 	for (size_t i = 0; i < a->conf.n_leases; i++)
-		if (with_own || a->conf.leases[i].public_ip != a->public_ip)
+		if (is_used(a, &a->conf.leases[i]) && !apply_is_own(a, &a->conf.leases[i]))
 			out[n++] = a->conf.leases[i].public_ip;
 	qsort(out, n, sizeof(*out), compare_ip);
-	return n;
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || out[i] != out[i - 1])
+			out[unique++] = out[i];
+	return unique;
 }
 
 static int apply_peers(struct agent *a)
@@ -163,7 +182,7 @@ static int apply_peers(struct agent *a)
 
 	if (!ips)
 		return -ENOMEM;
-	n = collect_ips(a, ips, false);
+	n = collect_ips(a, ips);
 	err = underlay_set_peers(a->underlay, ips, n);
 	for (size_t i = 0; i < n && err == 0; i++)
 		apply_peer(a, ips[i], true);
@@ -185,12 +204,12 @@ void apply_table(void *arg)
 	table->port = a->conf.port;
 	table->peer_check = a->opt->peer_check;
 	table->mtu = a->mtu;
-	table->n_members = collect_ips(a, table->members, false);
+	table->n_members = collect_ips(a, table->members);
 	for (size_t i = 0; i < a->conf.n_leases; i++) {
 		const struct lease *lease = &a->conf.leases[i];
 		struct nexthop hop = {};
 
-		if (lease->public_ip == a->public_ip)
+		if (!is_used(a, lease) || apply_is_own(a, lease))
 			continue;
 		underlay_nexthop(a->underlay, lease->public_ip, &hop);
 		table->routes[n++] = (struct forward_route){

@@ -4,12 +4,14 @@
 #include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <limits.h>
 #include <net/if.h>
 #include <regex.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/un.h>
 
+#include "state_dir.h"
 #include "util.h"
 #include "weft/abi.h"
 
@@ -22,6 +24,8 @@ enum {
 	FLOWS = 1 << 4,
 	ALL = RUN | CHECK | CLEANUP | READ | FLOWS,
 };
+
+#define PREFIX_MAX 128
 
 #define UNAVAILABLE "not available in this version"
 
@@ -91,13 +95,30 @@ static int set_state_dir(const char *arg, void *field, const char **why)
 
 static int set_store(const char *arg, void *field, const char **why)
 {
-	static const char scheme[] = "static:";
+	const char *rest = strchr(arg, ':');
 
-	if (!strncmp(arg, "etcd:", 5) || !strcmp(arg, "kube") || !strncmp(arg, "kube:", 5))
-		return refuse(why, UNAVAILABLE ", only static:FILE is");
-	if (strncmp(arg, scheme, strlen(scheme)) || !arg[strlen(scheme)])
-		return refuse(why, "must be static:FILE");
+	if (!strcmp(arg, "kube") || !strncmp(arg, "kube:", 5))
+		return refuse(why, UNAVAILABLE ", only static:FILE and etcd:URL are");
+	if ((strncmp(arg, "static:", 7) && strncmp(arg, "etcd:", 5)) || !rest[1])
+		return refuse(why, "must be static:FILE or etcd:URL[,URL...]");
 	return set_text(arg, field, why);
+}
+
+/* "/a//b/" is "/a/b", as in flannel. */
+static int set_prefix(const char *arg, void *field, const char **why)
+{
+	static char prefix[PREFIX_MAX];
+	size_t n = 0;
+
+	if (strlen(arg) >= sizeof(prefix))
+		return refuse(why, "too long");
+	for (const char *c = arg; *c; c++)
+		if (*c != '/' || !n || prefix[n - 1] != '/')
+			prefix[n++] = *c;
+	while (n && prefix[n - 1] == '/')
+		n--;
+	prefix[n] = '\0';
+	return n ? set_text(prefix, field, why) : refuse(why, "must not be empty");
 }
 
 /* Index of arg in a NULL terminated list, or -1. */
@@ -211,6 +232,17 @@ static int set_approve_ttl(const char *arg, void *field, const char **why)
 	return set_number(arg, 1, 86400, field) ? refuse(why, "must be 1 to 86400 seconds") : 0;
 }
 
+/* Less than a few heartbeats would be lost by every hiccup; etcd itself wants 2 s at least. */
+static int set_lease_ttl(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 5, 9000000, field) ? refuse(why, "must be 5 to 9000000 seconds") : 0;
+}
+
+static int set_lease_margin(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 1, 86400, field) ? refuse(why, "must be 1 to 86400 seconds") : 0;
+}
+
 static int set_approve_max(const char *arg, void *field, const char **why)
 {
 	return set_number(arg, 1024, 1 << 24, field) ? refuse(why, "must be 1024 to 16777216") : 0;
@@ -265,8 +297,22 @@ static const struct spec {
 	int key; /* 0: KEY_FIRST plus the index */
 } specs[] = {
 #define FIELD(member) offsetof(struct options, member)
-	{"store", "URL", "source of the leases: static:FILE (required)", RUN | CHECK, set_store,
-	 FIELD(store), 0},
+	{"store", "URL", "source of the leases: static:FILE or etcd:URL[,URL...] (required)",
+	 RUN | CHECK, set_store, FIELD(store), 0},
+	{"etcd-prefix", "KEY", "where flannel's registry is (/coreos.com/network)", RUN | CHECK,
+	 set_prefix, FIELD(etcd.prefix), 0},
+	{"etcd-cafile", "FILE", "certificates of those who sign etcd's", RUN | CHECK, set_text,
+	 FIELD(etcd.ca_file), 0},
+	{"etcd-certfile", "FILE", "this node's certificate", RUN | CHECK, set_text,
+	 FIELD(etcd.cert_file), 0},
+	{"etcd-keyfile", "FILE", "and its key", RUN | CHECK, set_text, FIELD(etcd.key_file), 0},
+	{"etcd-username", "NAME", "user of etcd", RUN | CHECK, set_text, FIELD(etcd.user), 0},
+	{"etcd-password-file", "FILE", "its password, else from WEFT_ETCD_PASSWORD", RUN | CHECK,
+	 set_text, FIELD(etcd.password_file), 0},
+	{"lease-ttl", "SECONDS", "how long a lease lasts without renewal (86400)", RUN,
+	 set_lease_ttl, FIELD(etcd.lease_ttl), 0},
+	{"lease-renew-margin", "SECONDS", "how long before its end it is renewed (3600)", RUN,
+	 set_lease_margin, FIELD(etcd.renew_margin), 0},
 	{"iface", "NAME", "underlay interface, by name or address (default: default route's)", RUN,
 	 set_ifname, FIELD(iface), 0},
 	{"iface-regex", "REGEX", "underlay interface by a match of its address or name", RUN,
@@ -417,6 +463,7 @@ static error_t parse_one(int key, char *arg, struct argp_state *state)
 }
 
 static const struct options defaults = {
+	.etcd = {.prefix = "/coreos.com/network", .lease_ttl = 86400, .renew_margin = 3600},
 	.bridge = "cni0",
 	.tun = "flannel0",
 	.approve_ttl = 30,
@@ -427,6 +474,14 @@ static const struct options defaults = {
 	.state_dir = "/run/weft",
 	.log_level = LOG_LEVEL_INFO,
 };
+
+static const char *name_cache(const char *state_dir)
+{
+	static char path[PATH_MAX];
+
+	snprintf(path, sizeof(path), "%s/" STATE_DIR_REGISTRY, state_dir);
+	return path;
+}
 
 int options_parse(const char *verb, int argc, char **argv, struct options *out)
 {
@@ -451,5 +506,7 @@ int options_parse(const char *verb, int argc, char **argv, struct options *out)
 	if (argp_parse(&argp, argc ? argc : 1, args, ARGP_NO_EXIT | ARGP_NO_HELP, NULL, &parse))
 		return -EINVAL;
 	*out = parse.options;
+	if (parse.class == RUN)
+		out->etcd.cache_file = name_cache(out->state_dir);
 	return 0;
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 
 #include "log.h"
+#include "store.h"
 
 enum weft_exit {
 	EXIT_STOPPED = 0,
@@ -22,6 +23,7 @@ enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 
 struct options {
 	const char *store; /* required by run and check */
+	struct store_options etcd; /* --etcd-*, --lease-* */
 	const char *iface;
 	const char *iface_regex;
 	const char *iface_can_reach;

@@ -49,23 +49,39 @@ static json_t *report_hooks(const struct agent *a)
 	return hooks;
 }
 
+static json_t *report_store(const struct agent *a)
+{
+	struct store_status status;
+	json_t *store = json_object();
+
+	if (!store_status(a->store, &status))
+		return store;
+	json_object_set_new(store, "up", json_boolean(status.up));
+	json_object_set_new(store, "reason", json_string(status.reason));
+	json_object_set_new(store, "refused", json_integer((json_int_t)status.refused));
+	json_object_set_new(store, "refusal", json_string(status.refusal));
+	if (status.has_lease)
+		json_object_set_new(store, "lease_s", json_integer(status.lease_s));
+	return store;
+}
+
 static json_t *report_status(const struct agent *a)
 {
 	const struct uplink *up = underlay_uplink(a->underlay);
 
-	return json_pack("{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
-			 " s:I, s:i, s:s, s:s, s:i, s:s, s:o}",
-			 "datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
-			 a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
-			 report_ready(a), "subnet", prefix_json(a->own.subnet), "public_ip",
-			 ip_json(a->public_ip), "mtu", (int)a->mtu, "network",
-			 prefix_json(a->conf.network), "port", (int)a->conf.port, "uplink",
-			 up->ifname, "tun", a->tun.ifname, "bridge", a->opt->bridge, "store",
-			 a->opt->store, "store_error", a->store_error, "leases",
-			 (json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version",
-			 WEFT_VERSION, "tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch",
-			 "tun_queues", (int)a->tun.n_queues, "tun_offloads",
-			 overlay_dev_offloads(&a->tun), "hooks", report_hooks(a));
+	return json_pack(
+		"{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
+		" s:I, s:i, s:s, s:s, s:i, s:s, s:o, s:o}",
+		"datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
+		a->opt->approve == APPROVE_HOST ? "host" : "none", "ready", report_ready(a),
+		"subnet", prefix_json(a->own.subnet), "public_ip", ip_json(a->public_ip), "mtu",
+		(int)a->mtu, "network", prefix_json(a->conf.network), "port", (int)a->conf.port,
+		"uplink", up->ifname, "tun", a->tun.ifname, "bridge", a->opt->bridge, "store",
+		a->opt->store, "store_error", a->store_error, "leases",
+		(json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version", WEFT_VERSION,
+		"tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch", "tun_queues",
+		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "hooks",
+		report_hooks(a), "registry", report_store(a));
 }
 
 static json_t *report_peer(const struct agent *a, const struct lease *lease)
@@ -76,10 +92,12 @@ static json_t *report_peer(const struct agent *a, const struct lease *lease)
 	underlay_nexthop(a->underlay, lease->public_ip, &hop);
 	if (hop.ifindex)
 		if_indextoname(hop.ifindex, ifname);
-	return json_pack("{s:o, s:o, s:b, s:o, s:o, s:s, s:i}", "public_ip",
-			 ip_json(lease->public_ip), "subnet", prefix_json(lease->subnet),
-			 "resolved", hop.resolved, "next_hop", ip_json(hop.gateway), "mac",
-			 mac_json(hop.dst_mac), "ifname", ifname, "mtu", (int)hop.mtu);
+	return json_pack("{s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:s, s:i}", "public_ip",
+			 ip_json(lease->public_ip), "subnet", prefix_json(lease->subnet), "backend",
+			 lease_is_routed(lease) ? "udp" : lease->backend, "routed",
+			 lease_is_routed(lease), "resolved", hop.resolved, "next_hop",
+			 ip_json(hop.gateway), "mac", mac_json(hop.dst_mac), "ifname", ifname,
+			 "mtu", (int)hop.mtu);
 }
 
 static json_t *report_peers(const struct agent *a)
@@ -87,7 +105,7 @@ static json_t *report_peers(const struct agent *a)
 	json_t *peers = json_array();
 
 	for (size_t i = 0; i < a->conf.n_leases; i++)
-		if (a->conf.leases[i].public_ip != a->public_ip)
+		if (!apply_is_own(a, &a->conf.leases[i]))
 			json_array_append_new(peers, report_peer(a, &a->conf.leases[i]));
 	return peers;
 }
@@ -98,8 +116,10 @@ static json_t *report_routes(const struct agent *a)
 
 	for (size_t i = 0; i < a->conf.n_leases; i++) {
 		const struct lease *lease = &a->conf.leases[i];
-		bool local = lease->public_ip == a->public_ip;
+		bool local = apply_is_own(a, lease);
 
+		if (!local && !lease_is_routed(lease))
+			continue;
 		json_array_append_new(routes, json_pack("{s:o, s:o, s:b}", "subnet",
 							prefix_json(lease->subnet), "public_ip",
 							ip_json(lease->public_ip), "local", local));

@@ -141,7 +141,9 @@ static int teardown_pins(const struct options *options, const json_t *made)
 
 static void remove_files(const char *dir)
 {
-	static const char *const names[] = {"ctl.sock", "made", "made.tmp", "lock"};
+	static const char *const names[] = {
+		"ctl.sock", "made", "made.tmp", STATE_DIR_REGISTRY, STATE_DIR_REGISTRY ".tmp",
+		"lock"};
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {

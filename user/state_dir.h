@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * The state directory: lock (which also holds the agent's pid), control socket, and the file
- * `made` that remembers what the agent made elsewhere, for cleanup.
+ * The state directory: lock (which also holds the agent's pid), control socket, the file `made`
+ * that remembers what the agent made elsewhere, for cleanup, and the registry as last seen.
  */
 #ifndef WEFT_USER_STATE_DIR_H
 #define WEFT_USER_STATE_DIR_H
@@ -10,6 +10,8 @@
 #include <stddef.h>
 
 #include "options.h"
+
+#define STATE_DIR_REGISTRY "registry.json" /* the etcd store's cache */
 
 /* Create the directory and take its lock. -EBUSY, with the other agent's pid logged. */
 int state_dir_lock(const char *dir, int *lock_fd);

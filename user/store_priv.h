@@ -7,8 +7,11 @@
 
 struct store_ops {
 	const char *scheme; /* of the URL, without the colon */
-	int (*open)(const char *rest, struct store **out, char error[NETCONF_ERROR_LEN]);
+	int (*open)(const char *rest, const struct store_options *options, struct store **out,
+		    char error[NETCONF_ERROR_LEN]);
 	void (*close)(struct store *store);
+	void (*join)(struct store *store, const struct store_node *node); /* may be NULL */
+	bool (*status)(struct store *store, struct store_status *out); /* may be NULL */
 	bool (*ack)(struct store *store);
 	int (*read)(struct store *store, struct netconf *out, char error[NETCONF_ERROR_LEN]);
 };

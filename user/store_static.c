@@ -125,11 +125,13 @@ static char *dir_of(const char *path)
 	return strndup(path, slash == path ? 1 : slash - path);
 }
 
-static int static_open(const char *path, struct store **out, char error[NETCONF_ERROR_LEN])
+static int static_open(const char *path, const struct store_options *options, struct store **out,
+		       char error[NETCONF_ERROR_LEN])
 {
 	struct static_store *s;
 	int err;
 
+	(void)options;
 	if (!path[0] || strlen(path) >= PATH_MAX) {
 		snprintf(error, NETCONF_ERROR_LEN, "static:FILE: the file's name is %s",
 			 path[0] ? "too long" : "missing");

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <jansson.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -10,27 +11,43 @@
 #include "store.h"
 #include "util.h"
 
-static int count_leases(const char *url, size_t *count, char error[NETCONF_ERROR_LEN])
+#define WAIT_MS 10000
+
+/* What is not there at once comes in its own time, or never. */
+static int read_store(struct store *store, struct netconf *conf, char error[NETCONF_ERROR_LEN])
+{
+	struct pollfd fd = {.fd = store_fd(store), .events = POLLIN};
+	int err = store_read(store, conf, error);
+
+	for (int i = 0; err == -EAGAIN && i < 2 && poll(&fd, 1, WAIT_MS) > 0; i++) {
+		store_ack(store);
+		err = store_read(store, conf, error);
+	}
+	if (err == -EAGAIN && !error[0])
+		snprintf(error, NETCONF_ERROR_LEN, "no answer in %d s", WAIT_MS / 1000);
+	return err;
+}
+
+static int count_leases(const struct options *options, size_t *count, char error[NETCONF_ERROR_LEN])
 {
 	struct netconf conf = {0};
 	struct store *store;
 	int err;
 
-	err = store_open(url, &store, error);
+	err = store_open(options->store, &options->etcd, &store, error);
 	if (err)
 		return err;
-	err = store_read(store, &conf, error);
+	err = read_store(store, &conf, error);
 	store_close(store);
 	if (err)
 		return err;
-	if (conf.n_leases == 0) {
-		snprintf(error, NETCONF_ERROR_LEN, "%s: $.Leases: none: no node could use it",
-			 strchr(url, ':') + 1);
-		netconf_free(&conf);
-		return -EINVAL;
-	}
 	*count = conf.n_leases;
 	netconf_free(&conf);
+	if (*count == 0 && strncmp(options->store, "static:", 7) == 0) {
+		snprintf(error, NETCONF_ERROR_LEN, "%s: $.Leases: none: no node could use it",
+			 strchr(options->store, ':') + 1);
+		return -EINVAL;
+	}
 	return 0;
 }
 
@@ -50,7 +67,7 @@ enum weft_exit verb_check(const struct options *options)
 	char error[NETCONF_ERROR_LEN] = "";
 	size_t count = 0;
 
-	if (count_leases(options->store, &count, error)) {
+	if (count_leases(options, &count, error)) {
 		fprintf(stderr, "weft: %s\n", error);
 		if (options->json)
 			print_json(json_pack("{s:s, s:b, s:s}", "source", source, "ok", 0, "error",

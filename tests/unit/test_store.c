@@ -27,6 +27,8 @@
 #define RECHECK_MS (STORE_STATIC_RECHECK_S * 1000 + SOON_MS)
 
 /* Tests run in a directory of their own and use relative names. */
+static const struct store_options options;
+
 struct fixture {
 	char dir[32];
 	struct store *store;
@@ -74,7 +76,7 @@ static int teardown(void **state)
 
 static void open_store(struct fixture *fx, const char *url)
 {
-	assert_int_equal(store_open(url, &fx->store, fx->error), 0);
+	assert_int_equal(store_open(url, &options, &fx->store, fx->error), 0);
 }
 
 /* Reads and expects 10.<third>.0.0/16. */
@@ -139,14 +141,16 @@ static void test_urls(void **state)
 {
 	struct fixture *fx = *state;
 
-	assert_int_equal(store_open("conf", &fx->store, fx->error), -EINVAL);
-	assert_string_equal(fx->error, "conf: not a store: must be static:FILE");
-	assert_int_equal(store_open("", &fx->store, fx->error), -EINVAL);
-	assert_string_equal(fx->error, ": not a store: must be static:FILE");
-	assert_int_equal(store_open("etcd:http://a", &fx->store, fx->error), -EINVAL);
-	assert_string_equal(fx->error, "etcd:http://a: not a store: must be static:FILE");
-	assert_int_equal(store_open("stat:conf", &fx->store, fx->error), -EINVAL);
-	assert_int_equal(store_open("static:", &fx->store, fx->error), -EINVAL);
+	assert_int_equal(store_open("conf", &options, &fx->store, fx->error), -EINVAL);
+	assert_string_equal(fx->error, "conf: not a store: must be static:FILE or etcd:URL");
+	assert_int_equal(store_open("", &options, &fx->store, fx->error), -EINVAL);
+	assert_string_equal(fx->error, ": not a store: must be static:FILE or etcd:URL");
+	assert_int_equal(store_open("etcd:a:2379", &options, &fx->store, fx->error), -EINVAL);
+	assert_string_equal(fx->error, "etcd:URL: a:2379 is not http://... or https://...");
+	assert_int_equal(store_open("etcd:http://u:p@a", &options, &fx->store, fx->error), -EINVAL);
+	assert_string_equal(fx->error, "etcd:URL: no user or password: see weft(8)");
+	assert_int_equal(store_open("stat:conf", &options, &fx->store, fx->error), -EINVAL);
+	assert_int_equal(store_open("static:", &options, &fx->store, fx->error), -EINVAL);
 	assert_string_equal(fx->error, "static:FILE: the file's name is missing");
 	assert_null(fx->store);
 	store_close(NULL);

@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/*
+ * This node's own lease (flannel.md 2.3, 2.4). Every write names the revision it is based on, so
+ * that of two nodes after one subnet exactly one gets it. The lease in etcd is kept alive, the key
+ * is not written again: peers see no change when it is renewed.
+ */
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/random.h>
+#include <time.h>
+
+#include "log.h"
+#include "store_etcd_priv.h"
+
+/* As flannel: one of the first free ones, so that nodes that start together rarely collide. */
+#define CANDIDATES 100
+/* Of two that both think they are right, neither shall keep the other busy. */
+#define RECLAIM_MS 60000
+
+uint64_t clock_ms(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
+const char *own_path(const struct etcd_store *s, struct prefix4 subnet, char *buf)
+{
+	char key[REGISTRY_KEY_LEN];
+
+	snprintf(buf, STORE_PATH_MAX, "%s/subnets/%s", s->options->prefix,
+		 registry_key(subnet, key));
+	return buf;
+}
+
+static int from_etcd(struct etcd_store *s, int err)
+{
+	return err < 0 ? etcd_store_fail(s, err, "%s", etcd_error(s->etcd)) : err;
+}
+
+static bool fits(const struct netconf *conf, struct prefix4 subnet)
+{
+	return subnet.len == conf->subnet_len && subnet.addr >= conf->subnet_min &&
+	       subnet.addr <= conf->subnet_max;
+}
+
+/* id lasts ttl_s from before the answer came, when it was asked for. */
+static void note_lease(struct etcd_store *s, struct prefix4 subnet, int64_t id, int64_t ttl_s,
+		       uint64_t asked_ms)
+{
+	uint64_t ttl = (uint64_t)ttl_s * 1000, margin = (uint64_t)s->options->renew_margin * 1000;
+	bool endless = id == 0;
+
+	s->own.subnet = subnet;
+	s->own.public_ip = s->self.public_ip;
+	s->own.id = id;
+	s->own.renew_ms =
+		endless ? UINT64_MAX : asked_ms + (margin > ttl / 2 ? ttl / 2 : ttl - margin);
+	pthread_mutex_lock(&s->lock);
+	s->lease_ends_ms = endless ? UINT64_MAX : asked_ms + ttl;
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* 1 in any case but an error: the next listing shows who has it. */
+static int write_own(struct etcd_store *s, struct prefix4 subnet, int64_t lease,
+		     int64_t mod_revision)
+{
+	char path[STORE_PATH_MAX], value[REGISTRY_VALUE_LEN];
+	bool granted = lease < 0;
+	int err = 0;
+
+	if (granted) {
+		err = etcd_grant(s->etcd, s->options->lease_ttl, &lease);
+		s->own.granted = lease;
+	}
+	if (err == 0)
+		err = etcd_put(s->etcd, own_path(s, subnet, path),
+			       registry_value(s->self.public_ip, value), lease, mod_revision);
+	if (err == 0 && granted)
+		err = etcd_revoke(s->etcd, lease);
+	return err < 0 ? from_etcd(s, err) : 1;
+}
+
+static int create(struct etcd_store *s, struct prefix4 subnet)
+{
+	char name[PREFIX4_STRLEN];
+
+	log_info("etcd: asking for %s", prefix4_format(subnet, name));
+	return write_own(s, subnet, -1, 0);
+}
+
+/* The key is there with our address; make sure that it stays. */
+static int keep(struct etcd_store *s, const struct registry_entry *entry)
+{
+	const struct registry_entry known = *entry; /* as a call may change the table */
+	uint64_t asked_ms = clock_ms();
+	int64_t ttl_s = 0;
+	int err = 0;
+
+	if (known.lease.public_ip != s->self.public_ip || known.lease.backend[0])
+		return write_own(s, known.lease.subnet, known.etcd_lease, known.mod_revision);
+	if (known.etcd_lease)
+		err = etcd_keep_alive(s->etcd, known.etcd_lease, &ttl_s);
+	if (err)
+		return from_etcd(s, err);
+	/* It has ended, or is of a length that another process asked for. */
+	if (known.etcd_lease &&
+	    (ttl_s == 0 || (known.etcd_lease != s->own.granted && ttl_s != s->options->lease_ttl)))
+		return write_own(s, known.lease.subnet, -1, known.mod_revision);
+	note_lease(s, known.lease.subnet, known.etcd_lease, ttl_s, asked_ms);
+	return 0;
+}
+
+/*
+ * Somebody wrote another address over our key. While our lease lasts that is not theirs to do:
+ * peers that run weft do not believe it, and the key is set right, though not over and over.
+ */
+static int reclaim(struct etcd_store *s, const struct registry_entry *entry)
+{
+	uint64_t now = clock_ms();
+
+	if (s->own.reclaimed_ms && now - s->own.reclaimed_ms < RECLAIM_MS)
+		return 0;
+	s->own.reclaimed_ms = now;
+	return write_own(s, entry->lease.subnet, entry->etcd_lease, entry->mod_revision);
+}
+
+static int lose(struct etcd_store *s, const struct registry_entry *entry)
+{
+	char name[PREFIX4_STRLEN], ip[INET_ADDRSTRLEN];
+
+	return etcd_store_fail(s, -EKEYREVOKED, "the lease of %s has ended and is now %s's",
+			       prefix4_format(s->own.subnet, name),
+			       ip4_format(entry->lease.public_ip, ip));
+}
+
+static int hold_known(struct etcd_store *s)
+{
+	const struct registry_entry *entry = registry_find(s->registry, s->own.subnet);
+
+	if (!entry || entry->gone_ms)
+		return create(s, s->own.subnet);
+	if (entry->lease.public_ip != s->self.public_ip &&
+	    entry->lease.public_ip != s->own.public_ip)
+		return lose(s, entry);
+	return entry->contested ? reclaim(s, entry) : keep(s, entry);
+}
+
+/* A lease of ours that no longer suits the configuration is in the way of nobody but us. */
+static int drop_misfit(struct etcd_store *s, const struct registry_entry *entry)
+{
+	char path[STORE_PATH_MAX];
+	int err;
+
+	own_path(s, entry->lease.subnet, path);
+	log_info("etcd: giving %s back: it does not suit the network configuration", path);
+	err = etcd_delete(s->etcd, path, entry->mod_revision);
+	return err < 0 ? from_etcd(s, err) : 1;
+}
+
+static int choose_free(struct etcd_store *s)
+{
+	struct prefix4 unused[CANDIDATES];
+	size_t n = registry_unused(s->registry, &s->conf, unused, CANDIDATES);
+	uint32_t random = 0;
+
+	if (n == 0)
+		return etcd_store_fail(s, -ENOSPC,
+				       "out of subnets: every /%u of the network is "
+				       "leased",
+				       s->conf.subnet_len);
+	if (getrandom(&random, sizeof(random), 0) < 0)
+		random = (uint32_t)clock_ms();
+	return create(s, unused[random % n]);
+}
+
+int own_hold(struct etcd_store *s)
+{
+	const struct registry_entry *entry = NULL;
+	struct prefix4 previous = s->self.previous;
+
+	if (s->own.subnet.len && fits(&s->conf, s->own.subnet))
+		return hold_known(s);
+	while ((entry = registry_of_owner(s->registry, s->self.public_ip, entry))) {
+		if (entry->gone_ms)
+			continue;
+		return fits(&s->conf, entry->lease.subnet) ? keep(s, entry) : drop_misfit(s, entry);
+	}
+	if (previous.len && fits(&s->conf, previous) && !registry_find(s->registry, previous))
+		return create(s, previous);
+	return choose_free(s);
+}
+
+int own_renew(struct etcd_store *s)
+{
+	uint64_t asked_ms = clock_ms();
+	int64_t ttl_s = 0;
+	int err = etcd_keep_alive(s->etcd, s->own.id, &ttl_s);
+
+	if (err)
+		return from_etcd(s, err);
+	if (ttl_s == 0)
+		return etcd_store_fail(s, -ENOENT, "the own lease has ended");
+	note_lease(s, s->own.subnet, s->own.id, ttl_s, asked_ms);
+	log_debug("etcd: lease renewed for %" PRId64 " s", ttl_s);
+	return 0;
+}
