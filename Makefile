@@ -15,7 +15,7 @@ say	= $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 comma	:= ,
 
 VERSION	:= $(shell git describe --tags --always --dirty 2>/dev/null || cat VERSION)
-LIBS	:= $(shell pkg-config --libs libbpf libmnl libnftables jansson libcurl libsystemd 2>/dev/null)
+LIBS	:= $(shell pkg-config --libs libbpf libmnl libnftables jansson libcurl libmicrohttpd libsystemd 2>/dev/null)
 WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 CFLAGS	?= -O2 -g

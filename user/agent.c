@@ -196,6 +196,7 @@ static void accept_state(struct agent *a, struct netconf *next)
 	if (apply_find_own(next, a->next_ip ? a->next_ip : a->public_ip, &own, reason)) {
 		snprintf(a->store_error, sizeof(a->store_error), "%.160s: %.300s", source, reason);
 		log_warn("refused: %s", a->store_error);
+		a->store_refused++;
 		netconf_free(next);
 		return;
 	}
@@ -243,6 +244,7 @@ static void reload(void *arg)
 	if (err) {
 		snprintf(a->store_error, sizeof(a->store_error), "%s", error);
 		log_warn("refused: %s", error);
+		a->store_refused++;
 		return;
 	}
 	if (netconf_equal(&next, &a->conf) && !a->incomplete) {
@@ -605,6 +607,8 @@ static int agent_open(struct agent *a)
 	int err = open_loop(a);
 
 	if (err == 0)
+		err = monitor_open(a);
+	if (err == 0)
 		err = open_underlay(a);
 	if (err == 0)
 		err = open_store(a);
@@ -626,6 +630,7 @@ static int agent_open(struct agent *a)
 /* Closes handles only: pins, links, device and routes stay and go on forwarding. */
 static void agent_close(struct agent *a)
 {
+	monitor_close(a->monitor);
 	ctl_close(a->ctl);
 	rules_close(a->rules);
 	forward_stop(a->forward);

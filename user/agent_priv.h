@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* What the parts of the agent share: agent.c (life cycle), apply.c (model → maps), report.c. */
+/* What the parts of the agent share: agent.c (life cycle), apply.c, report.c, monitor.c. */
 #ifndef WEFT_USER_AGENT_PRIV_H
 #define WEFT_USER_AGENT_PRIV_H
 
@@ -31,6 +31,7 @@ struct agent {
 	struct forward *forward;
 	struct overlay_dev tun;
 	struct ctl *ctl;
+	struct monitor *monitor; /* NULL: no --metrics */
 	struct nl *nl; /* requests of our own */
 
 	struct netconf conf;
@@ -49,6 +50,7 @@ struct agent {
 	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
+	uint64_t store_refused; /* states so far */
 	char pin_dir[PATH_MAX / 2];
 	int lock_fd;
 	int signal_fd;
@@ -97,6 +99,25 @@ void address_start_anew(struct agent *a);
 
 /* report.c: what the verbs show. */
 json_t *report_verb(const char *verb, void *arg);
+/*
+ * Why the agent is not ready: an array of strings, one reason each, in plain ASCII; empty means
+ * ready. A state that the store hands out and the agent refuses is none, as the last good one stays
+ * in force. Copes with an agent that is partly open. NULL when there is no memory.
+ */
+json_t *report_not_ready(const struct agent *a);
+/* Nothing to be said by report_not_ready(). */
 bool report_ready(const struct agent *a);
+/* All counters; those whose source is not open (yet) are zero. */
+void report_counters(const struct agent *a, struct weft_counter out[WEFT_COUNTER_MAX]);
+
+/* monitor.c: what --metrics serves. */
+
+/*
+ * Listen, if that is asked for; a->monitor stays NULL if not. Needs the loop only, and copes with
+ * an agent that is partly open. Logs its own failure.
+ */
+int monitor_open(struct agent *a);
+/* NULL is allowed. */
+void monitor_close(struct monitor *monitor);
 
 #endif

@@ -410,19 +410,26 @@ static uint32_t program_id(const struct bpf_program *prog)
 	return bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len) ? 0 : info.id;
 }
 
-bool datapath_ready(const struct datapath *dp)
+void datapath_each_fault(const struct datapath *dp,
+			 void (*fn)(enum weft_hook hook, const char *ifname, void *arg), void *arg)
 {
 	bool uplink = false, tun = false;
 
 	for (size_t i = 0; i < dp->n_attachments; i++) {
 		const struct attachment *a = &dp->attachments[i];
+		char ifname[IF_NAMESIZE] = "";
 
-		if (attached_program(dp, a) != program_id(hook_program(dp, a->hook)))
-			return false;
 		uplink |= a->hook == WEFT_HOOK_UPLINK;
 		tun |= a->hook == WEFT_HOOK_TUN;
+		if (attached_program(dp, a) == program_id(hook_program(dp, a->hook)))
+			continue;
+		if_indextoname(a->ifindex, ifname);
+		fn(a->hook, ifname, arg);
 	}
-	return uplink && tun;
+	if (!uplink)
+		fn(WEFT_HOOK_UPLINK, "", arg);
+	if (!tun)
+		fn(WEFT_HOOK_TUN, "", arg);
 }
 
 size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size_t max)
@@ -503,6 +510,16 @@ int datapath_set_peer(struct datapath *dp, uint32_t public_ip, const struct weft
 int datapath_set_endpoint(struct datapath *dp, uint32_t index, const struct weft_endpoint *ep)
 {
 	return maps_set_endpoint(dp->maps, index, ep);
+}
+
+void datapath_fill(const struct datapath *dp, struct datapath_fill *out)
+{
+	maps_fill(dp->maps, out);
+}
+
+int datapath_approvals(const struct datapath *dp)
+{
+	return bpf_map__fd(dp->skel->maps.approvals);
 }
 
 int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_COUNTER_MAX])

@@ -79,11 +79,22 @@ int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_CO
 /* Number of attached programs; fills up to max. */
 size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size_t max);
 
+struct datapath_fill { /* entries in use */
+	uint32_t routes; /* cells, of WEFT_MAX_ROUTES */
+	uint32_t peers; /* of WEFT_MAX_PEERS - 1 */
+	uint32_t endpoints; /* of WEFT_MAX_ENDPOINTS */
+};
+void datapath_fill(const struct datapath *dp, struct datapath_fill *out);
+/* Descriptor of the table of approvals; stays dp's. */
+int datapath_approvals(const struct datapath *dp);
+
 /*
- * True when every hook asked for holds exactly our program: what readiness means. The programs
- * hold our maps by construction, as they were loaded with the pinned ones.
+ * Calls fn for every hook asked for that does not hold exactly our program; uplink and tun are
+ * always asked for. None means ready: the programs hold our maps by construction, as they were
+ * loaded with the pinned ones. ifname is "" where the interface is gone.
  */
-bool datapath_ready(const struct datapath *dp);
+void datapath_each_fault(const struct datapath *dp,
+			 void (*fn)(enum weft_hook hook, const char *ifname, void *arg), void *arg);
 
 /* Remove every pin, link and filter that weft ever made below pin_dir, in this netns. */
 int datapath_cleanup(const char *pin_dir);

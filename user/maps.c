@@ -630,6 +630,15 @@ int maps_set_endpoint(struct maps *m, uint32_t index, const struct weft_endpoint
 	return 0;
 }
 
+void maps_fill(const struct maps *m, struct datapath_fill *out)
+{
+	*out = (struct datapath_fill){.peers = (uint32_t)m->n_entries};
+	for (size_t i = 0; i < WEFT_MAX_ROUTES; i++)
+		out->routes += m->cells[i].value != WEFT_ROUTE_NONE;
+	for (size_t i = 0; i < WEFT_MAX_ENDPOINTS; i++)
+		out->endpoints += m->endpoints[i].ifindex != 0;
+}
+
 int maps_counters(const struct maps *m, struct weft_counter out[WEFT_COUNTER_MAX])
 {
 	int n = libbpf_num_possible_cpus();

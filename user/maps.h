@@ -12,6 +12,7 @@
 
 #include "weft/abi.h"
 
+struct datapath_fill;
 struct datapath_route;
 struct maps;
 
@@ -44,6 +45,7 @@ int maps_set_peer(struct maps *maps, uint32_t public_ip, const struct weft_peer 
 int maps_set_endpoint(struct maps *maps, uint32_t index, const struct weft_endpoint *ep);
 void maps_set_lifetimes(struct maps *maps, uint32_t tcp_s, uint32_t other_s);
 uint32_t maps_new_generation(struct maps *maps);
+void maps_fill(const struct maps *maps, struct datapath_fill *out);
 int maps_counters(const struct maps *maps, struct weft_counter out[WEFT_COUNTER_MAX]);
 
 #endif

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "http_server.h"
 #include "state_dir.h"
 #include "util.h"
 #include "weft/abi.h"
@@ -262,6 +263,15 @@ static int set_protocol(const char *arg, void *field, const char **why)
 	return set_text(arg, field, why);
 }
 
+static int set_metrics(const char *arg, void *field, const char **why)
+{
+	struct sockaddr_in addr;
+
+	if (http_address_parse(arg, &addr))
+		return refuse(why, "must be ADDR:PORT or :PORT, with an IPv4 address");
+	return set_text(arg, field, why);
+}
+
 /* What the contract promises and this version does not do is refused by name, never ignored. */
 
 static int check_format(const char *arg, void *field, const char **why)
@@ -352,13 +362,14 @@ static const struct spec {
 	 set_text, FIELD(subnet_file), 0},
 	{"state-dir", "DIR", "socket, lock and pid of the agent (/run/weft)", ALL, set_state_dir,
 	 FIELD(state_dir), 0},
+	{"metrics", "ADDR:PORT", "serve /metrics, /healthz and /readyz there (off)", RUN,
+	 set_metrics, FIELD(metrics), 0},
 	{"log-level", "LEVEL", "error, warn, info or debug (info)", RUN | CLEANUP, set_log_level,
 	 FIELD(log_level), 0},
 	{"log-json", NULL, "one JSON object per message", RUN | CLEANUP, set_flag, FIELD(log_json),
 	 0},
 	{"json", NULL, "print JSON", ALL, set_flag, FIELD(json), 'j'},
 	{"ip-masq", NULL, NULL, RUN, refuse_always, 0, 0},
-	{"metrics", "ADDR:PORT", NULL, RUN, refuse_always, 0, 0},
 	{"help", NULL, "print this help", ALL, NULL, 0, KEY_HELP},
 	{"usage", NULL, "print a short usage message", ALL, NULL, 0, KEY_USAGE},
 #undef FIELD

@@ -41,6 +41,7 @@ struct options {
 	bool teardown_on_exit; /* --teardown-on-exit */
 	const char *subnet_file; /* /run/flannel/subnet.env */
 	const char *state_dir; /* /run/weft */
+	const char *metrics; /* ADDR:PORT to serve at; NULL: none */
 	bool flush; /* `flows flush` */
 	const char *flow_address, *flow_protocol; /* which flows to list; NULL: any */
 	unsigned int flow_port; /* 0: any */

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include <arpa/inet.h>
+#include <stdarg.h>
 #include <string.h>
 
 #include "agent_priv.h"
@@ -26,11 +27,60 @@ static json_t *prefix_json(struct prefix4 prefix)
 	return json_string(prefix4_format(prefix, buf));
 }
 
+static void add_reason(json_t *reasons, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void add_reason(json_t *reasons, const char *fmt, ...)
+{
+	char text[128];
+	va_list args;
+
+	va_start(args, fmt);
+	vsnprintf(text, sizeof(text), fmt, args);
+	va_end(args);
+	/* An interface may be called anything; this is sure to be text. */
+	for (char *c = text; *c; c++)
+		if (*c < ' ' || *c > '~')
+			*c = '?';
+	json_array_append_new(reasons, json_string(text));
+}
+
+static void add_fault(enum weft_hook hook, const char *ifname, void *arg)
+{
+	add_reason(arg, "hook %s%s%s does not hold our program", hook_name(hook),
+		   *ifname ? " on " : "", ifname);
+}
+
+/* The last part to be opened is endpoints; until then nothing else can be relied on. */
+json_t *report_not_ready(const struct agent *a)
+{
+	json_t *reasons = json_array();
+	const struct uplink *up;
+	char ip[INET_ADDRSTRLEN];
+
+	if (!a->underlay || !a->endpoints) {
+		add_reason(reasons, "starting");
+		return reasons;
+	}
+	up = underlay_uplink(a->underlay);
+	if (!up->up)
+		add_reason(reasons, "uplink %s is down", up->ifname);
+	if (!up->addr_present)
+		add_reason(reasons, "uplink %s lacks the address %s", up->ifname,
+			   ip4_format(up->addr, ip));
+	if (a->datapath)
+		datapath_each_fault(a->datapath, add_fault, reasons);
+	if (a->incomplete)
+		add_reason(reasons, "the store's state could not be applied in full");
+	return reasons;
+}
+
 bool report_ready(const struct agent *a)
 {
-	const struct uplink *up = underlay_uplink(a->underlay);
+	json_t *reasons = report_not_ready(a);
+	bool ready = reasons && json_array_size(reasons) == 0;
 
-	return up->up && up->addr_present && (!a->datapath || datapath_ready(a->datapath));
+	json_decref(reasons);
+	return ready;
 }
 
 static json_t *report_hooks(const struct agent *a)
@@ -68,20 +118,21 @@ static json_t *report_store(const struct agent *a)
 static json_t *report_status(const struct agent *a)
 {
 	const struct uplink *up = underlay_uplink(a->underlay);
+	json_t *not_ready = report_not_ready(a);
 
 	return json_pack(
 		"{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
-		" s:I, s:i, s:s, s:s, s:i, s:s, s:o, s:o}",
+		" s:I, s:i, s:s, s:s, s:i, s:s, s:o, s:o, s:o}",
 		"datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
-		a->opt->approve == APPROVE_HOST ? "host" : "none", "ready", report_ready(a),
-		"subnet", prefix_json(a->own.subnet), "public_ip", ip_json(a->public_ip), "mtu",
-		(int)a->mtu, "network", prefix_json(a->conf.network), "port", (int)a->conf.port,
-		"uplink", up->ifname, "tun", a->tun.ifname, "bridge", a->opt->bridge, "store",
-		a->opt->store, "store_error", a->store_error, "leases",
+		a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
+		json_array_size(not_ready) == 0, "subnet", prefix_json(a->own.subnet), "public_ip",
+		ip_json(a->public_ip), "mtu", (int)a->mtu, "network", prefix_json(a->conf.network),
+		"port", (int)a->conf.port, "uplink", up->ifname, "tun", a->tun.ifname, "bridge",
+		a->opt->bridge, "store", a->opt->store, "store_error", a->store_error, "leases",
 		(json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version", WEFT_VERSION,
 		"tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch", "tun_queues",
-		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "hooks",
-		report_hooks(a), "registry", report_store(a));
+		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "not_ready",
+		not_ready, "hooks", report_hooks(a), "registry", report_store(a));
 }
 
 static json_t *report_peer(const struct agent *a, const struct lease *lease)
@@ -157,25 +208,34 @@ static void add_counter(json_t *list, uint32_t key, const struct weft_counter *c
 }
 
 /* The kernel's hooks from maps or nftables, tunfd and socket from the loop: no key is in two. */
-static json_t *report_stats(const struct agent *a)
+void report_counters(const struct agent *a, struct weft_counter out[WEFT_COUNTER_MAX])
 {
-	static struct weft_counter bpf[WEFT_COUNTER_MAX], loop[WEFT_COUNTER_MAX];
+	static struct weft_counter loop[WEFT_COUNTER_MAX];
 	const uint32_t refused_at_port =
 		WEFT_COUNTER(WEFT_HOOK_PORT, WEFT_DROP, WEFT_R_SPOOFED_LOCAL);
-	json_t *list = json_array();
 
-	memset(bpf, 0, sizeof(bpf));
+	memset(out, 0, WEFT_COUNTER_MAX * sizeof(*out));
 	memset(loop, 0, sizeof(loop));
 	if (a->datapath)
-		datapath_counters(a->datapath, bpf);
+		datapath_counters(a->datapath, out);
 	if (a->guard)
-		port_guard_count(a->guard, &bpf[refused_at_port]);
-	forward_counters(a->forward, loop);
+		port_guard_count(a->guard, &out[refused_at_port]);
+	if (a->forward)
+		forward_counters(a->forward, loop);
 	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
-		bpf[key].packets += loop[key].packets;
-		bpf[key].bytes += loop[key].bytes;
-		add_counter(list, key, &bpf[key]);
+		out[key].packets += loop[key].packets;
+		out[key].bytes += loop[key].bytes;
 	}
+}
+
+static json_t *report_stats(const struct agent *a)
+{
+	static struct weft_counter counters[WEFT_COUNTER_MAX];
+	json_t *list = json_array();
+
+	report_counters(a, counters);
+	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++)
+		add_counter(list, key, &counters[key]);
 	return json_pack("{s:o}", "counters", list);
 }
 

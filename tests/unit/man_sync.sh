@@ -55,7 +55,7 @@ while read -r option; do
 done <"$tmp/options"
 while read -r option; do
 	case $option in
-	--approve | --ip-masq | --metrics | --version) continue ;;
+	--approve | --ip-masq | --version) continue ;;
 	esac
 	grep -qxF -- "$option" "$tmp/options"
 	result "the manual's $option exists" $?
@@ -63,6 +63,13 @@ done < <(grep -oE -- '--[a-z][a-z-]+' <<<"$man" | sort -u)
 while read -r name; do
 	in_man "counter name" "$name"
 done < <(sed -n 's/^\tX([A-Z0-9_]*, "\([a-z0-9_]*\)").*/\1/p' "$root/include/weft/reason.h")
+while read -r family; do
+	in_man "metric" "$family"
+done < <(sed -n 's/.*"\(\(weft\|process\)_[a-z_]*\)", "\(counter\|gauge\)".*/\1/p' "$root/user/metrics.c")
+while read -r family; do
+	grep -q "\"$family\", \"" "$root/user/metrics.c"
+	result "the manual's $family exists" $?
+done < <(grep -oE '^(weft|process)_[a-z_]+' <<<"$man" | sort -u)
 
 exits 0 "weft " --version
 exits 0 "Usage: weft" --help
@@ -74,7 +81,8 @@ exits 2 "--approve all: must be host or none" run --store static:x --approve all
 exits 2 "--format vxlan: not available in this version" run --store static:x --format vxlan
 exits 2 "--store etcd:http://x: not available in this version" check --store etcd:http://x
 exits 2 "--ip-masq: not available in this version" run --store static:x --ip-masq
-exits 2 "--metrics :9100: not available in this version" run --store static:x --metrics :9100
+exits 2 "--metrics 9100: must be ADDR:PORT or :PORT, with an IPv4 address" \
+	run --store static:x --metrics 9100
 exits 1 "weft: no agent in $tmp/none (No such file or directory)" status --state-dir "$tmp/none"
 exits 1 "weft: no flows in $tmp/none: no datapath bpf there" flows --state-dir "$tmp/none"
 exits 2 "$tmp/none" check --store "static:$tmp/none"

@@ -51,6 +51,7 @@ static void test_defaults(void **state)
 	assert_false(o.teardown_on_exit);
 	assert_string_equal(o.subnet_file, "/run/flannel/subnet.env");
 	assert_string_equal(o.state_dir, "/run/weft");
+	assert_null(o.metrics);
 	assert_false(o.json);
 	assert_int_equal(o.log_level, LOG_LEVEL_INFO);
 	assert_false(o.log_json);
@@ -64,7 +65,8 @@ static void test_names_and_addresses(void **state)
 	assert_int_equal(
 		parse("run --store=static:/etc/weft.json --iface eth1 --iface-regex ^10[.] "
 		      "--iface-can-reach 192.0.2.1 --public-ip 192.0.2.7 --bridge br0 "
-		      "--tun weft0 --subnet-file /x/subnet.env --state-dir /x/state",
+		      "--tun weft0 --subnet-file /x/subnet.env --state-dir /x/state "
+		      "--metrics *:9100",
 		      &o),
 		0);
 	assert_string_equal(o.store, "static:/etc/weft.json");
@@ -76,6 +78,7 @@ static void test_names_and_addresses(void **state)
 	assert_string_equal(o.tun, "weft0");
 	assert_string_equal(o.subnet_file, "/x/subnet.env");
 	assert_string_equal(o.state_dir, "/x/state");
+	assert_string_equal(o.metrics, "*:9100");
 }
 
 static void test_flows(void **state)
@@ -213,7 +216,13 @@ static const char *const refused[] = {
 	"run --store static:x --format ipip",
 	"run --store static:x --format gre",
 	"run --store static:x --ip-masq",
-	"run --store static:x --metrics 127.0.0.1:9100",
+	"run --store static:x --metrics EMPTY",
+	"run --store static:x --metrics 9100",
+	"run --store static:x --metrics localhost:9100",
+	"run --store static:x --metrics [::]:9100",
+	"run --store static:x --metrics 127.0.0.1:0",
+	"run --store static:x --metrics :65536",
+	"status --metrics :9100",
 	"run --store static:x --peer-check maybe",
 	"run --store static:x --source-port-entropy 1",
 	"run --store static:x --subnet-file EMPTY",
