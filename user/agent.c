@@ -420,6 +420,26 @@ static int open_slow_path(struct agent *a)
 	return 0;
 }
 
+/* Rules that were asked for are a condition; the usual ones are not. */
+static int open_masquerade(struct agent *a)
+{
+	const struct masquerade_config config = {
+		.masquerade = a->opt->ip_masq,
+		.forward = a->opt->forward_rules,
+		.network = a->conf.network,
+		.subnet = a->own.subnet,
+	};
+	int err = masquerade_open(a->loop, a->opt->tun, &config, &a->masquerade);
+
+	if (err && a->opt->ip_masq) {
+		a->status = EXIT_PRIVILEGE;
+		return log_err(err, "--ip-masq: no nftables");
+	}
+	if (err)
+		log_warn("no nftables: the host's own rules decide what is forwarded");
+	return 0;
+}
+
 /* A tier that cannot be had: what `auto` goes on from and `bpf` fails with. */
 static bool lacks_bpf(int err)
 {
@@ -617,6 +637,8 @@ static int agent_open(struct agent *a)
 	if (err == 0)
 		err = open_slow_path(a);
 	if (err == 0)
+		err = open_masquerade(a);
+	if (err == 0)
 		err = start_datapath(a);
 	if (err)
 		return err;
@@ -633,6 +655,7 @@ static void agent_close(struct agent *a)
 	monitor_close(a->monitor);
 	ctl_close(a->ctl);
 	rules_close(a->rules);
+	masquerade_close(a->masquerade);
 	forward_stop(a->forward);
 	endpoints_close(a->endpoints);
 	port_guard_close(a->guard);

@@ -15,6 +15,7 @@
 #include "endpoints.h"
 #include "forward.h"
 #include "loop.h"
+#include "masquerade.h"
 #include "netconf.h"
 #include "overlay_dev.h"
 #include "rules.h"
@@ -43,6 +44,7 @@ struct agent {
 	struct aggregator aggregator; /* all zero: none */
 	struct rules *rules; /* NULL in tier tun and where nothing is approved by the host */
 	bool liberal; /* conntrack was strict before us */
+	struct masquerade *masquerade; /* NULL: neither of its rules is wanted, or can be had */
 	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
 	uint32_t mtu; /* of the overlay device, as last configured */

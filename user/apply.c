@@ -9,6 +9,7 @@
 #include "link.h"
 #include "log.h"
 #include "subnet_env.h"
+#include "sysctl.h"
 #include "util.h"
 
 /* Bits of an address below the cell number: a cell is a subnet unless that makes too many. */
@@ -248,7 +249,10 @@ int apply_device(struct agent *a)
 	if (err)
 		return err;
 	a->mtu = mtu;
-	return subnet_env_write(a->opt->subnet_file, a->conf.network, a->own.subnet, mtu, false);
+	sysctl_enable_forwarding();
+	sysctl_loosen_rp_filter(a->tun.ifname);
+	return subnet_env_write(a->opt->subnet_file, a->conf.network, a->own.subnet, mtu,
+				a->opt->ip_masq);
 }
 
 int apply_all(struct agent *a)

@@ -284,13 +284,6 @@ static int check_format(const char *arg, void *field, const char **why)
 	return 0;
 }
 
-static int refuse_always(const char *arg, void *field, const char **why)
-{
-	(void)arg;
-	(void)field;
-	return refuse(why, UNAVAILABLE);
-}
-
 enum {
 	KEY_HELP = 'h',
 	KEY_USAGE = 0x100, /* from here on: no short option */
@@ -369,7 +362,10 @@ static const struct spec {
 	{"log-json", NULL, "one JSON object per message", RUN | CLEANUP, set_flag, FIELD(log_json),
 	 0},
 	{"json", NULL, "print JSON", ALL, set_flag, FIELD(json), 'j'},
-	{"ip-masq", NULL, NULL, RUN, refuse_always, 0, 0},
+	{"ip-masq", NULL, "pods reach the world with the node's address", RUN, set_flag,
+	 FIELD(ip_masq), 0},
+	{"forward-rules", "on|off", "accept what the host forwards from and to pods (on)", RUN,
+	 set_switch, FIELD(forward_rules), 0},
 	{"help", NULL, "print this help", ALL, NULL, 0, KEY_HELP},
 	{"usage", NULL, "print a short usage message", ALL, NULL, 0, KEY_USAGE},
 #undef FIELD
@@ -480,6 +476,7 @@ static const struct options defaults = {
 	.approve_ttl = 30,
 	.approve_max = WEFT_APPROVE_MAX,
 	.peer_check = true,
+	.forward_rules = true,
 	.entropy = true,
 	.subnet_file = "/run/flannel/subnet.env",
 	.state_dir = "/run/weft",

@@ -38,6 +38,8 @@ struct options {
 	unsigned int approve_max; /* --approve-max, entries, WEFT_APPROVE_MAX */
 	bool peer_check; /* --peer-check on|off, on */
 	bool entropy; /* --source-port-entropy on|off, on */
+	bool ip_masq; /* --ip-masq */
+	bool forward_rules; /* --forward-rules on|off, on */
 	bool teardown_on_exit; /* --teardown-on-exit */
 	const char *subnet_file; /* /run/flannel/subnet.env */
 	const char *state_dir; /* /run/weft */

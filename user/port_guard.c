@@ -2,34 +2,21 @@
 #include "port_guard.h"
 
 #include <errno.h>
-#include <jansson.h>
-#include <nftables/libnftables.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
 #include "netconf.h"
+#include "nft.h"
 #include "util.h"
 
 #define COUNTER "spoofed-local"
 
 struct port_guard {
 	struct nft_ctx *nft;
-	char table[IF_NAMESIZE + 8];
+	char table[NFT_TABLE_LEN];
 };
-
-/* An interface may be called what a table may not. */
-static void name_table(const char *tun, char *out, size_t len)
-{
-	static const char allowed[] = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-				      "0123456789_.-";
-
-	snprintf(out, len, "weft-%s", tun);
-	for (char *c = out + strspn(out, allowed); *c; c += strspn(c, allowed))
-		*c = '_';
-}
 
 static int open_nft(const char *tun, struct port_guard **out)
 {
@@ -37,35 +24,14 @@ static int open_nft(const char *tun, struct port_guard **out)
 
 	if (!guard)
 		return -ENOMEM;
-	guard->nft = nft_ctx_new(NFT_CTX_DEFAULT);
-	if (!guard->nft || nft_ctx_buffer_output(guard->nft) || nft_ctx_buffer_error(guard->nft)) {
+	guard->nft = nft_open();
+	if (!guard->nft) {
 		port_guard_close(guard);
-		return -ENOMEM;
+		return -EOPNOTSUPP;
 	}
-	name_table(tun, guard->table, sizeof(guard->table));
+	nft_table_name(tun, guard->table);
 	*out = guard;
 	return 0;
-}
-
-/* One transaction */
-__attribute__((format(printf, 2, 3))) static int run(struct port_guard *guard, const char *format,
-						     ...)
-{
-	_free_ char *text = NULL;
-	const char *error;
-	va_list args;
-	int n, err;
-
-	va_start(args, format);
-	n = vasprintf(&text, format, args);
-	va_end(args);
-	if (n < 0)
-		return -ENOMEM;
-	err = nft_run_cmd_from_buffer(guard->nft, text);
-	error = nft_ctx_get_error_buffer(guard->nft);
-	if (err)
-		log_debug("nftables: %.*s", (int)strcspn(error, "\n"), error);
-	return err ? -EIO : 0;
 }
 
 /* In front of the bridge's own hooks, which may hold fragments back. */
@@ -76,19 +42,19 @@ int port_guard_open(const char *tun, struct port_guard **out)
 
 	if (err)
 		return err;
-	err = run(guard,
-		  "table bridge %s {\n"
-		  "	counter " COUNTER " { }\n"
-		  "	set addresses { type ipv4_addr; }\n"
-		  "	set endpoints { typeof meta iif . ip saddr; }\n"
-		  "	chain from-pods {\n"
-		  "		type filter hook prerouting priority -300; policy accept;\n"
-		  "	}\n"
-		  "}\n"
-		  "flush chain bridge %s from-pods\n"
-		  "add rule bridge %s from-pods ip saddr @addresses"
-		  " meta iif . ip saddr != @endpoints counter name " COUNTER " drop\n",
-		  guard->table, guard->table, guard->table);
+	err = nft_run(guard->nft,
+		      "table bridge %s {\n"
+		      "	counter " COUNTER " { }\n"
+		      "	set addresses { type ipv4_addr; }\n"
+		      "	set endpoints { typeof meta iif . ip saddr; }\n"
+		      "	chain from-pods {\n"
+		      "		type filter hook prerouting priority -300; policy accept;\n"
+		      "	}\n"
+		      "}\n"
+		      "flush chain bridge %s from-pods\n"
+		      "add rule bridge %s from-pods ip saddr @addresses"
+		      " meta iif . ip saddr != @endpoints counter name " COUNTER " drop\n",
+		      guard->table, guard->table, guard->table);
 	if (err) {
 		port_guard_close(guard);
 		return -EOPNOTSUPP;
@@ -136,8 +102,9 @@ int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
 	endpoints_each(eps, add_elements, &out);
 	if (fclose(out.text))
 		return -ENOMEM;
-	err = run(guard, "flush set bridge %s addresses\nflush set bridge %s endpoints\n%s",
-		  guard->table, guard->table, text);
+	err = nft_run(guard->nft,
+		      "flush set bridge %s addresses\nflush set bridge %s endpoints\n%s",
+		      guard->table, guard->table, text);
 	return err ? log_err(err, "nftables refuses the pods' addresses") : 0;
 }
 
@@ -156,12 +123,11 @@ static void add_counters(const json_t *answer, struct weft_counter *refused)
 
 void port_guard_count(struct port_guard *guard, struct weft_counter *refused)
 {
-	json_t *answer = NULL;
+	char command[64 + NFT_TABLE_LEN];
+	json_t *answer;
 
-	nft_ctx_output_set_flags(guard->nft, NFT_CTX_OUTPUT_JSON);
-	if (run(guard, "list counter bridge %s " COUNTER, guard->table) == 0)
-		answer = json_loads(nft_ctx_get_output_buffer(guard->nft), 0, NULL);
-	nft_ctx_output_set_flags(guard->nft, 0);
+	snprintf(command, sizeof(command), "list counter bridge %s " COUNTER, guard->table);
+	answer = nft_list_json(guard->nft, command);
 	add_counters(answer, refused);
 	json_decref(answer);
 }
@@ -174,8 +140,8 @@ int port_guard_delete(const char *tun)
 	if (err)
 		return err;
 	/* Added first, so that there is one to delete. */
-	err = run(guard, "add table bridge %s\ndelete table bridge %s\n", guard->table,
-		  guard->table);
+	err = nft_run(guard->nft, "add table bridge %s\ndelete table bridge %s\n", guard->table,
+		      guard->table);
 	port_guard_close(guard);
 	return err;
 }

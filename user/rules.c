@@ -2,15 +2,12 @@
 #include "rules.h"
 
 #include <errno.h>
-#include <libmnl/libmnl.h>
-#include <linux/netfilter/nf_tables.h>
-#include <linux/netfilter/nfnetlink.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
-#include <sys/socket.h>
 
 #include "log.h"
 #include "netlink.h"
+#include "nft.h"
 #include "rules_legacy.h"
 #include "util.h"
 
@@ -20,15 +17,17 @@ struct rules {
 	struct loop *loop;
 	loop_fn fn;
 	void *arg;
-	struct mnl_socket *nft;
+	struct nft_watch *nft;
 	struct nl *rtnl;
 	struct loop_timer *settle, *poll;
 	bool pending;
 	uint64_t legacy;
 };
 
-static void changed(struct rules *r)
+static void changed(void *arg)
 {
+	struct rules *r = arg;
+
 	if (r->pending)
 		return;
 	r->pending = true;
@@ -41,35 +40,6 @@ static void on_settle(void *arg)
 
 	r->pending = false;
 	r->fn(r->arg);
-}
-
-/* Every transaction ends with the number of the new rule set (nf_tables_gen_notify()). */
-static bool is_new_generation(const struct nlmsghdr *nlh)
-{
-	return NFNL_SUBSYS_ID(nlh->nlmsg_type) == NFNL_SUBSYS_NFTABLES &&
-	       NFNL_MSG_TYPE(nlh->nlmsg_type) == NFT_MSG_NEWGEN;
-}
-
-static void on_nft(void *arg)
-{
-	struct rules *r = arg;
-	char buf[64 * 1024];
-	ssize_t n;
-
-	for (;;) {
-		int left;
-
-		n = recv(mnl_socket_get_fd(r->nft), buf, sizeof(buf), MSG_DONTWAIT);
-		if (n < 0 && errno == ENOBUFS)
-			changed(r);
-		else if (n <= 0)
-			return;
-		left = (int)n;
-		for (struct nlmsghdr *nlh = (void *)buf; mnl_nlmsg_ok(nlh, left);
-		     nlh = mnl_nlmsg_next(nlh, &left))
-			if (is_new_generation(nlh))
-				changed(r);
-	}
 }
 
 static int on_route(const struct nlmsghdr *nlh, void *arg)
@@ -97,21 +67,6 @@ static void on_poll(void *arg)
 	if (now != r->legacy)
 		changed(r);
 	r->legacy = now;
-}
-
-static int watch_nft(struct rules *r)
-{
-	int group = NFNLGRP_NFTABLES, bytes = 4 << 20;
-
-	r->nft = mnl_socket_open2(NETLINK_NETFILTER, SOCK_CLOEXEC);
-	if (!r->nft)
-		return -errno;
-	/* A rule set of 10,000 rules tells of each. */
-	setsockopt(mnl_socket_get_fd(r->nft), SOL_SOCKET, SO_RCVBUFFORCE, &bytes, sizeof(bytes));
-	if (mnl_socket_bind(r->nft, 0, MNL_SOCKET_AUTOPID) < 0 ||
-	    mnl_socket_setsockopt(r->nft, NETLINK_ADD_MEMBERSHIP, &group, sizeof(group)) < 0)
-		return -errno;
-	return loop_add(r->loop, mnl_socket_get_fd(r->nft), on_nft, r);
 }
 
 static int watch_routes(struct rules *r)
@@ -145,7 +100,7 @@ int rules_watch(struct loop *loop, loop_fn fn, void *arg, struct rules **out)
 		rules_close(r);
 		return err;
 	}
-	warn(watch_nft(r), "nftables");
+	warn(nft_watch_open(loop, changed, r, &r->nft), "nftables");
 	warn(watch_routes(r), "routes");
 	r->legacy = rules_legacy_hash();
 	loop_timer_arm(r->poll, LEGACY_POLL_MS, LEGACY_POLL_MS);
@@ -159,10 +114,7 @@ void rules_close(struct rules *r)
 		return;
 	loop_timer_disarm(r->settle);
 	loop_timer_disarm(r->poll);
-	if (r->nft) {
-		loop_remove(r->loop, mnl_socket_get_fd(r->nft));
-		mnl_socket_close(r->nft);
-	}
+	nft_watch_close(r->nft);
 	if (r->rtnl)
 		loop_remove(r->loop, nl_fd(r->rtnl));
 	nl_close(r->rtnl);

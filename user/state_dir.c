@@ -13,6 +13,7 @@
 #include "conntrack.h"
 #include "datapath.h"
 #include "log.h"
+#include "masquerade.h"
 #include "overlay_dev.h"
 #include "pins.h"
 #include "port_guard.h"
@@ -163,6 +164,7 @@ static int teardown_devices(const char *tun)
 		err = aggregator_delete(nl, tun);
 	nl_close(nl);
 	port_guard_delete(tun); /* Refused only where there can be none. */
+	masquerade_delete(tun);
 	if (err == 0)
 		err = overlay_dev_delete(tun);
 	return err ? log_err(err, "%s", tun) : 0;

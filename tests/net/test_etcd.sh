@@ -17,7 +17,7 @@ member_soon() {
 	local i=$1
 	shift
 	nsenter --net="/run/netns/$(lab_node "$i")" -- "$WEFT" run --store "$ETCD_STORE" \
-		--lease-ttl 60 --iface wire0 --state-dir "$(lab_state "$i")" \
+		--lease-ttl 60 --ip-masq --iface wire0 --state-dir "$(lab_state "$i")" \
 		--subnet-file "$(lab_subnet_env "$i")" "$@" < /dev/null > "$(lab_log "$i")" 2>&1 &
 	echo $! > "$(lab_dir)/n$i.pid"
 }
@@ -391,7 +391,7 @@ delegate() {
 		'{cniVersion: "0.4.0", name: "cbr0", type: "bridge", mtu: $mtu, ipMasq: ($masq | not),
 		  isGateway: true, isDefaultGateway: true, hairpinMode: true,
 		  ipam: {type: "host-local", subnet: $subnet, dataDir: $dir,
-			 routes: [{dst: $network}]}} | .ipMasq = false'
+			 routes: [{dst: $network}]}}'
 }
 
 # cni COMMAND NODE POD
@@ -479,7 +479,9 @@ unprivileged() {
 	lab_agent_stop 2
 	check "nobody: without CAP_BPF" lacks "+net_admin,+perfmon" "bpf is not available (Operation not permitted)"
 	check "nobody: without CAP_PERFMON" lacks "+net_admin,+bpf" "bpf is not available"
-	check "nobody: without CAP_NET_ADMIN" eval "! lacks +bpf,+perfmon . && grep -q permitted '$(lab_log 2)'"
+	as_nobody "$CAPS"
+	weft_on 2 cleanup
+	check "nobody: without CAP_NET_ADMIN" eval '! lacks +bpf,+perfmon . && grep -q permitted "$(lab_log 2)"'
 	for i in 1 2 3; do lab_agent_stop $i; done
 	as_nobody "$CAPS"
 	check "nobody: cleans up" eval 'weft_on 1 cleanup && ! ip -n "$LAB-n1" link show flannel0'

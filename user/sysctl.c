@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include "sysctl.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <net/if.h>
+#include <string.h>
+
+#include "log.h"
+#include "util.h"
+
+#define STRICT 1
+#define LOOSE 2
+
+static int open_setting(const char *name, int flags)
+{
+	char path[PATH_MAX];
+	int fd;
+
+	snprintf(path, sizeof(path), "/proc/sys/net/%s", name);
+	fd = open(path, flags | O_CLOEXEC);
+	return fd < 0 ? -errno : fd;
+}
+
+int sysctl_get(const char *name)
+{
+	_close_ int fd = open_setting(name, O_RDONLY);
+	char value;
+
+	if (fd < 0)
+		return fd;
+	if (read(fd, &value, 1) != 1)
+		return -EIO;
+	return value >= '0' && value <= '9' ? value - '0' : -EINVAL;
+}
+
+int sysctl_set(const char *name, int value)
+{
+	_close_ int fd = open_setting(name, O_WRONLY);
+	const char text = (char)('0' + value);
+
+	if (fd < 0)
+		return fd;
+	return write(fd, &text, 1) == 1 ? 0 : -errno;
+}
+
+void sysctl_enable_forwarding(void)
+{
+	int err;
+
+	if (sysctl_get("ipv4/ip_forward") != 0)
+		return;
+	err = sysctl_set("ipv4/ip_forward", 1);
+	if (err)
+		log_warn("net.ipv4.ip_forward is 0 and cannot be set (%s): the host forwards "
+			 "nothing",
+			 strerror(-err));
+	else
+		log_info("net.ipv4.ip_forward was 0: switched on");
+}
+
+void sysctl_loosen_rp_filter(const char *ifname)
+{
+	char name[64 + IF_NAMESIZE];
+	int own, all = sysctl_get("ipv4/conf/all/rp_filter");
+
+	snprintf(name, sizeof(name), "ipv4/conf/%s/rp_filter", ifname);
+	own = sysctl_get(name);
+	if (own < 0 || (own > all ? own : all) != STRICT)
+		return;
+	if (sysctl_set(name, LOOSE) == 0)
+		log_info("net.ipv4.conf.%s.rp_filter was strict: loose now", ifname);
+	else
+		log_warn("net.ipv4.conf.%s.rp_filter is strict and cannot be set", ifname);
+}

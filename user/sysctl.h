@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* One-digit settings of the network namespace below /proc/sys/net. */
+#ifndef WEFT_USER_SYSCTL_H
+#define WEFT_USER_SYSCTL_H
+
+/* The value of "ipv4/ip_forward" and its like; -ENOENT when the kernel has none, or -errno. */
+int sysctl_get(const char *name);
+/* 0 or -errno. */
+int sysctl_set(const char *name, int value);
+
+/* What the overlay cannot do without: forwarding. Said when it had to be switched on. */
+void sysctl_enable_forwarding(void);
+/*
+ * The overlay device must not filter strictly: a NodePort's client comes through it with an
+ * address that is routed elsewhere (ip-sysctl.rst, rp_filter: the larger value counts).
+ */
+void sysctl_loosen_rp_filter(const char *ifname);
+
+#endif
