@@ -37,7 +37,7 @@ TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick demo bench fuzz soak fmt install clean help
+.PHONY: all deps tests check check-quick demo bench fuzz soak scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -88,10 +88,10 @@ $(BUILD)/tests/net/%: tests/net/%.c $(BUILD)/libweft.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a $(LIBS) -o $@
 
-$(BUILD)/tools/%: tools/%.c | $(BUILD)/weft.skel.h
+$(BUILD)/tools/%: tools/%.c $(BUILD)/libweft.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
-	$(Q)$(CC) $(ALL_CFLAGS) $< -o $@
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a -Wl,--as-needed $(LIBS) -o $@
 
 # All of it by clang with its sanitizers, so nothing comes from the library
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(wildcard user/*.h tests/unit/*.h)
@@ -128,6 +128,10 @@ fuzz: deps					## fuzz for FUZZ_SECONDS each, 300 unless told
 soak: deps					## 30 minutes of bad input and faults for the tun tier
 	$(Q)$(MAKE) --no-print-directory all $(NETBIN)
 	$(Q)tests/net/soak_tun.sh
+
+scale: deps					## 10,000 leases in a real etcd, 100 changes a second
+	$(Q)$(MAKE) --no-print-directory all $(NETBIN)
+	$(Q)tests/net/scale_etcd.sh
 
 fmt:						## format the C sources
 	$(Q)git ls-files '*.c' '*.h' | grep -v '^vmlinux/' | xargs clang-format -i
