@@ -177,8 +177,10 @@ static bool same_identity(const struct agent *a, const struct netconf *conf,
 /* A registry may change a hundred times a second. */
 static void say_leases(struct agent *a)
 {
+	struct store_status ignored;
 	time_t now = time(NULL);
-	bool again = now - a->leases_said < SAY_LEASES_S && now >= a->leases_said;
+	bool again = store_status(a->store, &ignored) && now >= a->leases_said &&
+		     now - a->leases_said < SAY_LEASES_S;
 
 	log_at(again ? LOG_LEVEL_DEBUG : LOG_LEVEL_INFO, "%s: %zu leases", a->opt->store,
 	       a->conf.n_leases);
@@ -353,22 +355,34 @@ static int read_first_state(struct agent *a, char error[NETCONF_ERROR_LEN])
 	return err ? err : apply_find_own(&a->conf, a->public_ip, &a->own, error);
 }
 
+static int refuse_store(struct agent *a, int err, const char *error)
+{
+	log_at(LOG_LEVEL_ERROR, "%s", error);
+	a->status = EXIT_USAGE;
+	return err;
+}
+
+/* A file that is wrong is so whatever the underlay is. */
 static int open_store(struct agent *a)
 {
 	char error[NETCONF_ERROR_LEN] = "";
 	int err = store_open(a->opt->store, &a->opt->etcd, &a->store, error);
 
-	if (err == 0) {
-		address_join(a, a->public_ip);
-		err = read_first_state(a, error);
-	}
-	if (err == -ECANCELED)
-		return err;
-	if (err) {
-		log_at(LOG_LEVEL_ERROR, "%s", error);
-		a->status = EXIT_USAGE;
-		return err;
-	}
+	if (err == 0)
+		err = store_read(a->store, &a->conf, error);
+	return err && err != -EAGAIN ? refuse_store(a, err, error) : 0;
+}
+
+static int join_store(struct agent *a)
+{
+	char error[NETCONF_ERROR_LEN] = "";
+	int err;
+
+	netconf_free(&a->conf);
+	address_join(a, a->public_ip);
+	err = read_first_state(a, error);
+	if (err)
+		return err == -ECANCELED ? err : refuse_store(a, err, error);
 	return loop_add(a->loop, store_fd(a->store), on_store, a);
 }
 
@@ -629,9 +643,11 @@ static int agent_open(struct agent *a)
 	if (err == 0)
 		err = monitor_open(a);
 	if (err == 0)
+		err = open_store(a);
+	if (err == 0)
 		err = open_underlay(a);
 	if (err == 0)
-		err = open_store(a);
+		err = join_store(a);
 	if (err == 0)
 		err = choose_datapath(a);
 	if (err == 0)

@@ -274,13 +274,13 @@ becomes_tun() {
 
 nothing_of_bpf() {
 	[ ! -e "$(pin_dir 1)" ] && ! ip -n "$(lab_node 1)" link show flannel0-tx &&
-		at 1 nft list tables | grep -q weft-flannel0
+		at 1 nft list tables | grep -q "bridge weft-flannel0"
 }
 
 becomes_bpf() {
 	lab_agent_stop 1 && lab_agent_start 1 --datapath bpf || return
 	status_is 1 datapath bpf && hooks_are 1 "$(bpf_hooks tcx)" &&
-		! at 1 nft list tables | grep weft-flannel0
+		! at 1 nft list tables | grep "bridge weft-flannel0"
 }
 
 # attach_changes HOW LINKS: the kernel stops a device for a moment to add or remove clsact

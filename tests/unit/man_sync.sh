@@ -55,7 +55,7 @@ while read -r option; do
 done <"$tmp/options"
 while read -r option; do
 	case $option in
-	--approve | --ip-masq | --version) continue ;;
+	--approve | --version) continue ;;
 	esac
 	grep -qxF -- "$option" "$tmp/options"
 	result "the manual's $option exists" $?
@@ -79,8 +79,8 @@ exits 2 "unknown verb: --state-dir" --state-dir "$tmp"
 exits 2 "--store is required" run
 exits 2 "--approve all: must be host or none" run --store static:x --approve all
 exits 2 "--format vxlan: not available in this version" run --store static:x --format vxlan
-exits 2 "--store etcd:http://x: not available in this version" check --store etcd:http://x
-exits 2 "--ip-masq: not available in this version" run --store static:x --ip-masq
+exits 2 "--store kube:: not available in this version" check --store kube:
+exits 2 "etcd:URL: x is not http://... or https://..." check --store etcd:x
 exits 2 "--metrics 9100: must be ADDR:PORT or :PORT, with an IPv4 address" \
 	run --store static:x --metrics 9100
 exits 1 "weft: no agent in $tmp/none (No such file or directory)" status --state-dir "$tmp/none"

@@ -172,7 +172,13 @@ static const char *const refused[] = {
 	"run --store EMPTY",
 	"run --store x.json",
 	"run --store static:",
-	"run --store etcd:http://192.0.2.1:2379",
+	"run --store etcd:",
+	"run --store static:x --etcd-prefix EMPTY",
+	"run --store static:x --etcd-prefix //",
+	"run --store static:x --lease-ttl 4",
+	"run --store static:x --lease-ttl 1h",
+	"run --store static:x --lease-renew-margin 0",
+	"run --store static:x --forward-rules maybe",
 	"run --store kube",
 	"run --store kube:",
 	"run --store static:x stray",
@@ -215,7 +221,6 @@ static const char *const refused[] = {
 	"run --store static:x --format vxlan",
 	"run --store static:x --format ipip",
 	"run --store static:x --format gre",
-	"run --store static:x --ip-masq",
 	"run --store static:x --metrics EMPTY",
 	"run --store static:x --metrics 9100",
 	"run --store static:x --metrics localhost:9100",
@@ -328,7 +333,6 @@ static void test_help(void **state)
 	help_in_child("run --help", text, sizeof(text));
 	assert_non_null(strstr(text, "Usage: weft run"));
 	assert_non_null(strstr(text, "--source-port-entropy=on|off"));
-	assert_null(strstr(text, "--ip-masq"));
 	help_in_child("status -h", text, sizeof(text));
 	assert_non_null(strstr(text, "--state-dir=DIR"));
 	assert_null(strstr(text, "--store"));
