@@ -65,7 +65,7 @@ pods_talk() {
 	for pair in "1p1 2p1" "2p1 3p1" "3p1 1p1"; do
 		# shellcheck disable=SC2086
 		set -- $pair
-		pings "$1" "$(addr "$2")" && tcp "$1" "$(addr "$2")" 1000000 || return
+		within 5 pings "$1" "$(addr "$2")" && tcp "$1" "$(addr "$2")" 1000000 || return
 	done
 }
 
