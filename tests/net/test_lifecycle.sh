@@ -338,6 +338,7 @@ becomes() {
 # The wire shows it: only datagrams to this port
 wire_port() {
 	local lines
+	: > "$WORK/tcpdump" # an earlier one said "listening", too
 	at 1 timeout 10 tcpdump -lnqi wire0 -c 20 udp < /dev/null \
 		> "$WORK/wire" 2> "$WORK/tcpdump" &
 	within 5 grep -q listening "$WORK/tcpdump" && pings 1p1 10.244.2.2 10 && wait $! || return

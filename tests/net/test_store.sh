@@ -576,6 +576,7 @@ routes_are() { [ "$(weft_on "$1" routes -j | jq length)" = "$2" ]; }
 # answers, but the first one of two was leave to send the other
 reaches() {
 	local pairs=("$@") sent=0 i dump rc=0
+	: > "$WORK/tcpdump" # an earlier one said "listening", too
 	# Not through at: the background process has to be the one that a signal ends.
 	nsenter --net="/run/netns/$(place_ns 2)" -- tcpdump -Z root -n -U -i wire0 \
 		-w "$WORK/wire.pcap" "udp port 8285 and dst net 198.16.0.0/12" \
