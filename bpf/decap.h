@@ -1,58 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Format udp, receiving: is it ours, is it whole, may its sender send it. */
+/* Receiving, whatever the format: is the inner packet whole, may its sender send it. */
 #ifndef WEFT_BPF_DECAP_H
 #define WEFT_BPF_DECAP_H
 
-#include "parse.h"
-
-/*
- * FIXED_GSO: without it the segment size would grow by what is removed. Not NO_CSUM_RESET: what a
- * device verified was the outer checksum (RFC 768 zero counts, too), which must not vouch for the
- * inner one.
- */
-#define DECAP_FLAGS BPF_F_ADJ_ROOM_FIXED_GSO
-
-#define PACKET_HOST 0 /* linux/if_packet.h: addressed to this device's own MAC */
-
-/* The outer headers, all readable. Pointers, because a packed overlay is read byte by byte. */
-struct outer {
-	const struct ethhdr *eth;
-	const struct iphdr *ip;
-	const struct udphdr *udp;
-};
-
-/* Is it for our address and port, in one piece and without options? */
-static __always_inline enum weft_reason outer_check_address(const struct weft_config *cfg,
-							    const struct outer *outer)
-{
-	if (outer->ip->protocol != IPPROTO_UDP || outer->ip->daddr != cfg->public_ip)
-		return WEFT_R_NOT_OVERLAY;
-	if (ver_ihl(outer->ip) != IP4_PLAIN)
-		return ver_ihl(outer->ip) >> 4 == 4 && (ver_ihl(outer->ip) & 0xf) > 5
-			       ? WEFT_R_OUTER_OPTIONS
-			       : WEFT_R_BAD_IP4;
-	if (ip4_is_fragment(outer->ip))
-		return WEFT_R_OUTER_FRAGMENT;
-	return outer->udp->dest == cfg->port ? WEFT_R_OK : WEFT_R_NOT_OVERLAY;
-}
-
-/*
- * Lengths must agree exactly, else the socket decides. A checksum is accepted here only when the
- * device has verified it; zero means none (RFC 768).
- */
-static __always_inline enum weft_reason outer_check_payload(struct __sk_buff *skb,
-							    const struct outer *outer)
-{
-	u32 tot_len = bpf_ntohs(outer->ip->tot_len);
-
-	if (tot_len != skb->len - WEFT_ETH_HLEN)
-		return WEFT_R_BAD_IP4;
-	if (bpf_ntohs(outer->udp->len) != tot_len - WEFT_IP4_HLEN)
-		return WEFT_R_BAD_UDP;
-	if (outer->udp->check && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
-		return WEFT_R_CHECKSUM;
-	return WEFT_R_OK;
-}
+#include "formats.h"
 
 /* inner is readable for 20 bytes; room: bytes behind the outer headers. */
 static __always_inline enum weft_reason inner_check(const struct __sk_buff *skb,

@@ -51,7 +51,7 @@ static __always_inline enum weft_reason check_source(struct __sk_buff *skb, stru
 		return WEFT_R_OK;
 	ep = endpoint_lookup(e->cfg, e->saddr);
 	if (!ep) {
-		hint_send(WEFT_HINT_ENDPOINT, skb->ifindex, e->ip->saddr, eth->h_source);
+		hint_send(WEFT_HINT_ENDPOINT, skb->ifindex, e->ip->saddr, eth->h_source, 0);
 		return WEFT_R_NO_ENDPOINT;
 	}
 	return ep->ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_SPOOFED_LOCAL;
@@ -176,29 +176,56 @@ static __always_inline int decline_pod(struct __sk_buff *skb, enum weft_hook hoo
 	return decline(hook, reason, len);
 }
 
+/* Before the packet is changed: pointers into it are valid no longer then. */
+static __always_inline struct wrap wrap_for(const struct __sk_buff *skb, const struct egress *e,
+					    u32 inner_len, enum weft_format format)
+{
+	return (struct wrap){
+		.cfg = e->cfg,
+		.peer = e->peer,
+		.inner_len = inner_len,
+		.sport = source_port(e->cfg, e->peer, flow_hash(skb, e->ip, e->data_end)),
+		.tos = outer_tos(e->cfg, e->peer, e->ip->tos, format),
+	};
+}
+
+static __always_inline int send_pod_as(struct __sk_buff *skb, const struct egress *e,
+				       enum weft_hook hook, u32 len, enum weft_format format)
+{
+	struct wrap w = wrap_for(skb, e, len - WEFT_ETH_HLEN, format);
+	struct iphdr *ip;
+
+	if (bpf_skb_adjust_room(skb, format_overhead(format), BPF_ADJ_ROOM_MAC,
+				format_encap_flags(format)))
+		return decline_pod(skb, hook, WEFT_R_HELPER, len);
+	ip = skb_data(skb) + WEFT_ETH_HLEN + format_overhead(format);
+	if ((void *)(ip + 1) > skb_data_end(skb))
+		return drop(hook, WEFT_R_HELPER, len);
+	ip4_decrease_ttl(ip);
+	format_write(format, skb_data(skb), &w);
+	return send_to(e->peer, hook, len);
+}
+
 static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
 {
 	const struct weft_state *st = state_get();
 	struct egress e = {.st = st, .cfg = config_get(st)};
 	enum weft_reason reason;
 	u32 len = skb->len;
-	struct iphdr *ip;
-	__be16 sport;
 
 	if (!e.cfg)
 		return decline_pod(skb, hook, WEFT_R_DISABLED, len);
 	reason = classify_pod(skb, &e, hook);
 	if (reason != WEFT_R_OK)
 		return decline_pod(skb, hook, reason, len);
-	sport = source_port(e.cfg, flow_hash(skb, e.ip, e.data_end));
-	if (bpf_skb_adjust_room(skb, WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))
-		return decline_pod(skb, hook, WEFT_R_HELPER, len);
-	ip = skb_data(skb) + WEFT_HEADER_LEN;
-	if ((void *)(ip + 1) > skb_data_end(skb))
-		return drop(hook, WEFT_R_HELPER, len);
-	ip4_decrease_ttl(ip);
-	write_outer(skb_data(skb), e.peer, len - WEFT_ETH_HLEN, sport);
-	return send_to(e.peer, hook, len);
+	switch (e.peer->format) {
+#define X(id, name, overhead) \
+	case WEFT_FORMAT_##id: \
+		return send_pod_as(skb, &e, hook, len, WEFT_FORMAT_##id);
+		WEFT_FORMATS(X)
+#undef X
+	}
+	return decline_pod(skb, hook, WEFT_R_DISABLED, len);
 }
 
 SEC("tc")
@@ -213,6 +240,23 @@ int weft_bridge(struct __sk_buff *skb)
 	return from_pod(skb, WEFT_HOOK_BRIDGE);
 }
 
+/* Room first: it is the step that may refuse, and the packet must then be unchanged. */
+static __always_inline int send_routed_as(struct __sk_buff *skb, const struct egress *e, u32 len,
+					  enum weft_format format)
+{
+	struct wrap w = wrap_for(skb, e, len, format);
+	const enum weft_hook hook = WEFT_HOOK_TUN;
+
+	if (bpf_skb_adjust_room(skb, format_overhead(format), BPF_ADJ_ROOM_MAC,
+				format_encap_flags(format)))
+		return decline(hook, WEFT_R_HELPER, len);
+	if (bpf_skb_change_head(skb, WEFT_ETH_HLEN, 0) ||
+	    skb_data(skb) + WEFT_ETH_HLEN + format_overhead(format) > skb_data_end(skb))
+		return drop(hook, WEFT_R_HELPER, len);
+	format_write(format, skb_data(skb), &w);
+	return send_to(e->peer, hook, len);
+}
+
 SEC("tc")
 int weft_tun(struct __sk_buff *skb)
 {
@@ -221,7 +265,6 @@ int weft_tun(struct __sk_buff *skb)
 	const enum weft_hook hook = WEFT_HOOK_TUN;
 	enum weft_reason reason;
 	u32 len = skb->len;
-	__be16 sport;
 
 	if (!e.cfg)
 		return decline(hook, WEFT_R_DISABLED, len);
@@ -230,13 +273,12 @@ int weft_tun(struct __sk_buff *skb)
 		return decline(hook, reason, len);
 	if (in_subnet(e.cfg, e.saddr) && e.saddr - e.cfg->subnet > 1)
 		approve_exit(skb, st, e.ip, e.data_end, WEFT_EGRESS);
-	sport = source_port(e.cfg, flow_hash(skb, e.ip, e.data_end));
-	/* Room first: it is the step that may refuse, and the packet must then be unchanged. */
-	if (bpf_skb_adjust_room(skb, WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, ENCAP_FLAGS))
-		return decline(hook, WEFT_R_HELPER, len);
-	if (bpf_skb_change_head(skb, WEFT_ETH_HLEN, 0) ||
-	    skb_data(skb) + WEFT_HEADER_LEN > skb_data_end(skb))
-		return drop(hook, WEFT_R_HELPER, len);
-	write_outer(skb_data(skb), e.peer, len, sport);
-	return send_to(e.peer, hook, len);
+	switch (e.peer->format) {
+#define X(id, name, overhead) \
+	case WEFT_FORMAT_##id: \
+		return send_routed_as(skb, &e, len, WEFT_FORMAT_##id);
+		WEFT_FORMATS(X)
+#undef X
+	}
+	return decline(hook, WEFT_R_DISABLED, len);
 }

@@ -1,17 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* Format udp, sending: room, the peer's prebuilt header, lengths, checksum, source port. */
+/* Sending, whatever the format: source port, type of service, size. */
 #ifndef WEFT_BPF_ENCAP_H
 #define WEFT_BPF_ENCAP_H
 
-#include "parse.h"
-
-/*
- * FIXED_GSO keeps a 64 KB packet's segment size, the ENCAP flags make it segmentable as a UDP
- * tunnel, NO_CSUM_RESET keeps a checksum that was already verified.
- */
-#define ENCAP_FLAGS \
-	(BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP | \
-	 BPF_F_ADJ_ROOM_NO_CSUM_RESET)
+#include "formats.h"
 
 /* Ports of TCP and UDP as one word; 0 for others and for fragments, which must share a port. */
 static __always_inline u32 flow_ports(const struct iphdr *ip, const void *data_end)
@@ -42,39 +34,22 @@ static __always_inline u32 flow_hash(const struct __sk_buff *skb, const struct i
 }
 
 /* Hash to port range as the kernel's udp_flow_src_port(). */
-static __always_inline __be16 source_port(const struct weft_config *cfg, u32 hash)
+static __always_inline __be16 source_port(const struct weft_config *cfg,
+					  const struct weft_peer *peer, u32 hash)
 {
 	if (!(cfg->flags & WEFT_CONFIG_ENTROPY))
-		return cfg->port;
+		return peer->sport;
 	hash ^= hash << 16;
 	return bpf_htons(WEFT_SPORT_MIN + (((u64)hash * WEFT_SPORT_RANGE) >> 32));
 }
 
-static __always_inline u16 csum_fold(u32 sum)
+/* DSCP as configured (RFC 2983: uniform or pipe), ECN by RFC 6040 section 4.1. */
+static __always_inline u8 outer_tos(const struct weft_config *cfg, const struct weft_peer *peer,
+				    u8 inner, enum weft_format format)
 {
-	sum = (sum & 0xffff) + (sum >> 16);
-	sum = (sum & 0xffff) + (sum >> 16);
-	return ~sum;
-}
+	u8 tos = cfg->flags & WEFT_CONFIG_INHERIT_DSCP ? inner & ~ECN_MASK : peer->tos;
 
-/* Writes the 42 bytes in front of an inner packet of inner_len bytes. */
-static __always_inline void write_outer(void *to, const struct weft_peer *peer, u32 inner_len,
-					__be16 sport)
-{
-	struct weft_peer *outer = to;
-	__be16 tot_len = bpf_htons(inner_len + WEFT_OVERHEAD);
-	const u64 *from8 = (const void *)peer;
-	u64 *to8 = to;
-
-	/* By words: the compiler would copy an unaligned packet byte by byte. */
-#pragma unroll
-	for (int i = 0; i < 5; i++)
-		to8[i] = from8[i];
-	outer->tot_len = tot_len;
-	outer->check = csum_fold(peer->ip_csum + tot_len);
-	outer->sport = sport;
-	outer->len = bpf_htons(inner_len + WEFT_UDP_HLEN);
-	outer->udp_check = 0;
+	return format_carries_ecn(format) ? tos | (inner & ECN_MASK) : tos;
 }
 
 /*
@@ -85,13 +60,13 @@ static __always_inline enum weft_reason check_size(const struct __sk_buff *skb,
 						   const struct weft_peer *peer,
 						   const struct iphdr *ip, const void *data_end)
 {
-	u32 len = bpf_ntohs(ip->tot_len);
+	u32 len = bpf_ntohs(ip->tot_len), overhead = peer->overhead;
 	const struct tcphdr *tcp = (const void *)(ip + 1);
 
-	if (len + WEFT_OVERHEAD > 0xffff)
+	if (len + overhead > 0xffff)
 		return WEFT_R_TOO_BIG;
 	if (!skb->gso_size)
-		return len + WEFT_OVERHEAD > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
+		return len + overhead > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
 	if (ver_ihl(ip) != IP4_PLAIN)
 		return WEFT_R_GSO;
 	if (ip->protocol == IPPROTO_UDP)
@@ -100,7 +75,7 @@ static __always_inline enum weft_reason check_size(const struct __sk_buff *skb,
 		len = skb->gso_size + (((const u8 *)tcp)[12] >> 4) * 4;
 	else
 		return WEFT_R_GSO;
-	return len + WEFT_IP4_HLEN + WEFT_OVERHEAD > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
+	return len + WEFT_IP4_HLEN + overhead > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
 }
 
 #endif

@@ -147,7 +147,7 @@ static __always_inline const struct weft_endpoint *endpoint_lookup(const struct 
 }
 
 /* Best effort: a full ring means that the agent has enough to look at. */
-static __always_inline void hint_send(u32 type, u32 ifindex, __be32 addr, const u8 mac[6])
+static __always_inline void hint_send(u32 type, u32 ifindex, __be32 addr, const u8 mac[6], u16 mtu)
 {
 	struct weft_hint *hint = bpf_ringbuf_reserve(&hints, sizeof(*hint), 0);
 
@@ -157,7 +157,7 @@ static __always_inline void hint_send(u32 type, u32 ifindex, __be32 addr, const 
 	hint->ifindex = ifindex;
 	hint->addr = addr;
 	__builtin_memcpy(hint->mac, mac, 6);
-	hint->pad = 0;
+	hint->mtu = mtu;
 	bpf_ringbuf_submit(hint, 0);
 }
 

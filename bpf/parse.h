@@ -7,6 +7,7 @@
 
 #define ETH_P_IP 0x0800
 #define IPPROTO_ICMP 1
+#define IPPROTO_IPIP 4
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define IP_MF 0x2000

@@ -9,7 +9,20 @@
 #include "decap.h"
 #include "verdict.h"
 
-#define HEADERS_LEN (WEFT_HEADER_LEN + WEFT_IP4_HLEN + L4_HLEN)
+/* What must be readable to tell the format apart, and to judge the inner packet behind it. */
+#define OUTER_LEN (WEFT_ETH_HLEN + WEFT_IP4_HLEN + WEFT_UDP_HLEN)
+#define HEADERS_LEN(format) (WEFT_ETH_HLEN + format_overhead(format) + WEFT_IP4_HLEN + L4_HLEN)
+
+#define ICMP_DEST_UNREACH 3
+#define ICMP_FRAG_NEEDED 4
+
+/* RFC 1191 section 4, and RFC 792: the IPv4 header in question and 8 bytes of what follows it. */
+struct frag_needed {
+	u8 type, code;
+	__be16 check, unused, mtu;
+	struct iphdr ip;
+	struct udphdr udp;
+};
 
 /* What is left to know once the packet is accepted: where it goes and why not straight there. */
 struct ingress {
@@ -18,6 +31,8 @@ struct ingress {
 	const struct weft_endpoint *ep;
 	enum weft_reason detour; /* WEFT_R_OK: straight to the endpoint */
 	bool aggregate; /* by way of the aggregator */
+	u8 ecn; /* that the inner packet leaves with */
+	bool marked; /* which is another one than it came with */
 };
 
 /* The stack must answer, reassemble or route what a plain delivery would get wrong. */
@@ -43,54 +58,124 @@ static __always_inline void notice_mac(const struct __sk_buff *skb, const struct
 {
 	if (peer && peer->flags & WEFT_PEER_RESOLVED && !(peer->flags & WEFT_PEER_ASYMMETRIC) &&
 	    !mac_equal(peer->eth_dst, outer->eth->h_source))
-		hint_send(WEFT_HINT_PEER_MAC, skb->ifindex, outer->ip->saddr, outer->eth->h_source);
+		hint_send(WEFT_HINT_PEER_MAC, skb->ifindex, outer->ip->saddr, outer->eth->h_source,
+			  0);
 }
 
-static __always_inline enum weft_reason classify(struct __sk_buff *skb, struct ingress *in)
+/* Pointers, valid until the next pull. False when the frame is too short for them. */
+static __always_inline bool find_outer(struct __sk_buff *skb, struct outer *outer)
+{
+	outer->eth = skb_data(skb);
+	outer->ip = (void *)(outer->eth + 1);
+	outer->udp = (void *)(outer->ip + 1);
+	outer->data_end = skb_data_end(skb);
+	return (void *)(outer->udp + 1) <= outer->data_end;
+}
+
+static __always_inline enum weft_reason check_inner(struct __sk_buff *skb, struct ingress *in,
+						    const struct outer *outer,
+						    const struct iphdr *inner, u32 room)
 {
 	const struct weft_peer *peer;
+	enum weft_reason reason = inner_check(skb, inner, room);
+	int ecn = ecn_decapsulate(outer->ip->tos, inner->tos);
+
+	if (reason == WEFT_R_OK)
+		reason = check_sender(in->cfg, outer->ip->saddr, bpf_ntohl(inner->saddr), &peer);
+	if (reason != WEFT_R_OK)
+		return reason;
+	if (!in_subnet(in->cfg, bpf_ntohl(inner->daddr)))
+		return WEFT_R_FOREIGN_DST;
+	if (ecn < 0)
+		return WEFT_R_ECN;
+	in->ecn = ecn;
+	in->marked = ecn != (inner->tos & ECN_MASK);
+	notice_mac(skb, outer, peer);
+	return WEFT_R_OK;
+}
+
+static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struct ingress *in,
+						    enum weft_format format)
+{
 	enum weft_reason reason;
 	struct outer outer;
 	struct iphdr *inner;
+
+	pull_headers(skb, HEADERS_LEN(format));
+	if (!find_outer(skb, &outer))
+		return WEFT_R_SHORT;
+	inner = (void *)outer.ip + format_overhead(format);
+	if (bpf_ntohs(outer.ip->tot_len) != skb->len - WEFT_ETH_HLEN)
+		return WEFT_R_BAD_IP4;
+	reason = format_check(format, skb, in->cfg, &outer);
+	if (reason != WEFT_R_OK)
+		return reason;
+	if ((void *)(inner + 1) > outer.data_end)
+		return WEFT_R_SHORT;
+	reason = check_inner(skb, in, &outer, inner,
+			     skb->len - WEFT_ETH_HLEN - format_overhead(format));
+	if (reason != WEFT_R_OK)
+		return reason;
+	in->detour = find_endpoint(in, inner, bpf_ntohl(inner->daddr));
+	/* ipip is merged by the kernel. */
+	if (format != WEFT_FORMAT_IPIP && inner->protocol == IPPROTO_TCP)
+		in->aggregate =
+			wants_aggregation(in->cfg, skb, bpf_ntohs(outer.udp->source), skb->len);
+	/* What will be merged is judged behind the aggregator, once for many segments. */
+	if (in->detour == WEFT_R_OK && !in->aggregate)
+		in->detour =
+			approve_entry(skb, in->st, in->cfg, inner, outer.data_end, WEFT_INGRESS);
+	return WEFT_R_OK;
+}
+
+/*
+ * ICMP "fragmentation needed" (RFC 1191) about a packet of ours: the kernel knows no socket with
+ * the flow's source port and would not learn from it. What can be seen here of a forgery is
+ * refused; the agent judges the rest.
+ */
+static __always_inline void notice_mtu(struct __sk_buff *skb, const struct weft_config *cfg)
+{
+	struct frag_needed *icmp;
+	struct outer about = {};
 	void *data_end;
-	u32 daddr;
+
+	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN + sizeof(*icmp));
+	icmp = skb_data(skb) + WEFT_ETH_HLEN + WEFT_IP4_HLEN;
+	data_end = skb_data_end(skb);
+	if ((void *)(icmp + 1) > data_end || icmp->type != ICMP_DEST_UNREACH ||
+	    icmp->code != ICMP_FRAG_NEEDED || icmp->ip.saddr != cfg->public_ip ||
+	    ver_ihl(&icmp->ip) != IP4_PLAIN || ip4_is_fragment(&icmp->ip) ||
+	    bpf_ntohs(icmp->ip.tot_len) <= bpf_ntohs(icmp->mtu))
+		return;
+	about.ip = &icmp->ip;
+	about.udp = &icmp->udp;
+	if (format_of(cfg, &about) != WEFT_FORMAT_MAX &&
+	    bpf_map_lookup_elem(&members, &icmp->ip.daddr))
+		hint_send(WEFT_HINT_PATH_MTU, skb->ifindex, icmp->ip.daddr, cfg->bridge_mac,
+			  bpf_ntohs(icmp->mtu));
+}
+
+static __always_inline enum weft_reason
+identify(struct __sk_buff *skb, const struct weft_config *cfg, enum weft_format *format)
+{
+	enum weft_reason reason;
+	struct outer outer;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
 		return WEFT_R_NOT_IPV4;
 	if (skb->pkt_type != PACKET_HOST)
 		return WEFT_R_NOT_OVERLAY;
-	pull_headers(skb, HEADERS_LEN);
-	outer.eth = skb_data(skb);
-	outer.ip = (void *)(outer.eth + 1);
-	outer.udp = (void *)(outer.ip + 1);
-	inner = (void *)(outer.udp + 1);
-	data_end = skb_data_end(skb);
-	if ((void *)inner > data_end)
+	pull_headers(skb, OUTER_LEN);
+	if (!find_outer(skb, &outer))
 		return WEFT_R_SHORT;
-	reason = outer_check_address(in->cfg, &outer);
-	if (reason == WEFT_R_OK)
-		reason = outer_check_payload(skb, &outer);
-	if (reason != WEFT_R_OK)
-		return reason;
-	if ((void *)(inner + 1) > data_end)
-		return WEFT_R_SHORT;
-	reason = inner_check(skb, inner, skb->len - WEFT_HEADER_LEN);
-	if (reason == WEFT_R_OK)
-		reason = check_sender(in->cfg, outer.ip->saddr, bpf_ntohl(inner->saddr), &peer);
-	if (reason != WEFT_R_OK)
-		return reason;
-	daddr = bpf_ntohl(inner->daddr);
-	if (!in_subnet(in->cfg, daddr))
-		return WEFT_R_FOREIGN_DST;
-	notice_mac(skb, &outer, peer);
-	in->detour = find_endpoint(in, inner, daddr);
-	if (inner->protocol == IPPROTO_TCP)
-		in->aggregate =
-			wants_aggregation(in->cfg, skb, bpf_ntohs(outer.udp->source), skb->len);
-	/* What will be merged is judged behind the aggregator, once for many segments. */
-	if (in->detour == WEFT_R_OK && !in->aggregate)
-		in->detour = approve_entry(skb, in->st, in->cfg, inner, data_end, WEFT_INGRESS);
-	return WEFT_R_OK;
+	if (outer.ip->protocol == IPPROTO_ICMP && outer.ip->daddr == cfg->public_ip &&
+	    ver_ihl(outer.ip) == IP4_PLAIN && !ip4_is_fragment(outer.ip)) {
+		notice_mtu(skb, cfg);
+		return WEFT_R_NOT_OVERLAY;
+	}
+	reason = outer_check_address(cfg, &outer);
+	*format = format_of(cfg, &outer);
+	return reason == WEFT_R_OK && *format == WEFT_FORMAT_MAX ? WEFT_R_NOT_OVERLAY : reason;
 }
 
 /* Stripped, unchanged inside: the host stack routes it as if it had come out of the TUN device. */
@@ -134,26 +219,100 @@ static __always_inline int to_aggregator(struct __sk_buff *skb, const struct ing
 	return bpf_redirect(in->cfg->aggregate_ifindex, 0);
 }
 
+/* The router that knows of congestion tells the flow. */
+static __always_inline void mark_ecn(struct __sk_buff *skb, u32 at, u8 ecn)
+{
+	struct iphdr *ip = skb_data(skb) + at;
+
+	if ((void *)(ip + 1) <= skb_data_end(skb))
+		ip4_set_ecn(ip, ecn);
+}
+
+static __always_inline int receive_as(struct __sk_buff *skb, struct ingress *in, u32 len,
+				      enum weft_format format)
+{
+	enum weft_reason reason = classify_as(skb, in, format);
+
+	if (reason != WEFT_R_OK)
+		return decline(WEFT_HOOK_UPLINK, reason, len);
+	if (bpf_skb_adjust_room(skb, -(int)format_overhead(format), BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
+		return decline(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+	if (in->marked)
+		mark_ecn(skb, WEFT_ETH_HLEN, in->ecn);
+	if (in->detour != WEFT_R_OK || !in->ep)
+		return to_host(skb, in, WEFT_HOOK_UPLINK, len);
+	if (in->aggregate)
+		return to_aggregator(skb, in, len);
+	return to_pod(skb, in, WEFT_HOOK_UPLINK, len);
+}
+
 SEC("tc")
 int weft_uplink(struct __sk_buff *skb)
 {
 	const struct weft_state *st = state_get();
 	struct ingress in = {.st = st, .cfg = config_get(st)};
+	enum weft_format format;
 	enum weft_reason reason;
 	u32 len = skb->len;
 
 	if (!in.cfg)
 		return decline(WEFT_HOOK_UPLINK, WEFT_R_DISABLED, len);
-	reason = classify(skb, &in);
+	reason = identify(skb, in.cfg, &format);
 	if (reason != WEFT_R_OK)
 		return decline(WEFT_HOOK_UPLINK, reason, len);
-	if (bpf_skb_adjust_room(skb, -WEFT_OVERHEAD, BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
-		return decline(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
-	if (in.detour != WEFT_R_OK || !in.ep)
-		return to_host(skb, &in, WEFT_HOOK_UPLINK, len);
-	if (in.aggregate)
-		return to_aggregator(skb, &in, len);
-	return to_pod(skb, &in, WEFT_HOOK_UPLINK, len);
+	switch (format) {
+#define X(id, name, overhead) \
+	case WEFT_FORMAT_##id: \
+		return receive_as(skb, &in, len, WEFT_FORMAT_##id);
+		WEFT_FORMATS(X)
+#undef X
+	default:
+		return decline(WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, len);
+	}
+}
+
+/*
+ * The VXLAN device: what the uplink hook left to the kernel, reassembled or verified since. Nobody
+ * but us may bring packets into the host by it, so what is not accepted is dropped.
+ */
+SEC("tc")
+int weft_vtep(struct __sk_buff *skb)
+{
+	const struct weft_state *st = state_get();
+	struct ingress in = {.st = st, .cfg = config_get(st), .detour = WEFT_R_NO_ENDPOINT};
+	enum weft_reason reason = WEFT_R_OK;
+	struct bpf_tunnel_key key = {};
+	const struct weft_peer *peer;
+	u32 len = skb->len;
+	struct iphdr *ip;
+
+	if (!in.cfg)
+		return drop(WEFT_HOOK_VTEP, WEFT_R_DISABLED, len);
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return drop(WEFT_HOOK_VTEP, WEFT_R_NOT_IPV4, len);
+	if (skb->pkt_type != PACKET_HOST)
+		return drop(WEFT_HOOK_VTEP, WEFT_R_NOT_VTEP, len);
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		return drop(WEFT_HOOK_VTEP, WEFT_R_HELPER, len);
+	if (bpf_htonl(key.tunnel_id << 8) != in.cfg->vxlan_vni)
+		return drop(WEFT_HOOK_VTEP, WEFT_R_VNI, len);
+	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN);
+	ip = skb_data(skb) + WEFT_ETH_HLEN;
+	if ((void *)(ip + 1) > skb_data_end(skb))
+		return drop(WEFT_HOOK_VTEP, WEFT_R_SHORT, len);
+	/* Frames may be padded: the stack trims them. */
+	reason = bpf_ntohs(ip->tot_len) > len - WEFT_ETH_HLEN
+			 ? WEFT_R_BAD_IP4
+			 : ip4_check_lengths(ip, bpf_ntohs(ip->tot_len));
+	if (reason == WEFT_R_OK)
+		reason = check_sender(in.cfg, bpf_htonl(key.remote_ipv4), bpf_ntohl(ip->saddr),
+				      &peer);
+	if (reason == WEFT_R_OK && !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
+		reason = WEFT_R_FOREIGN_DST;
+	if (reason != WEFT_R_OK)
+		return drop(WEFT_HOOK_VTEP, reason, len);
+	in.detour = WEFT_R_OK;
+	return to_host(skb, &in, WEFT_HOOK_VTEP, len);
 }
 
 /*

@@ -27,11 +27,15 @@ static __always_inline void count(enum weft_hook hook, enum weft_verdict verdict
 	}
 }
 
-/* What the security checks refuse is dropped; everything else is the host stack's to judge. */
+/*
+ * What the security checks refuse is dropped, and what RFC 6040 wants lost; everything else is the
+ * host stack's to judge.
+ */
 static __always_inline bool reason_refuses(enum weft_reason reason)
 {
 	return reason == WEFT_R_UNKNOWN_PEER || reason == WEFT_R_SPOOFED_INNER ||
-	       reason == WEFT_R_SPOOFED_LOCAL || reason == WEFT_R_FOREIGN_DST;
+	       reason == WEFT_R_SPOOFED_LOCAL || reason == WEFT_R_FOREIGN_DST ||
+	       reason == WEFT_R_ECN;
 }
 
 /* Reasons that come with a tag, for the packet to approve its flow on the way. */

@@ -49,9 +49,10 @@ static const char *key_of(const struct cluster *c, uint32_t i, char *buf, size_t
 /* Whatever the key's revision: removed first, so that it is a new lease. */
 static int write_lease(const struct cluster *c, uint32_t i, uint32_t owner)
 {
+	const struct lease lease = {.public_ip = owner};
 	char key[256], value[REGISTRY_VALUE_LEN];
 
-	return etcd_put_any(c->etcd, key_of(c, i, key, sizeof(key)), registry_value(owner, value),
+	return etcd_put_any(c->etcd, key_of(c, i, key, sizeof(key)), registry_value(&lease, value),
 			    c->lease);
 }
 

@@ -52,9 +52,9 @@ static void on_uplink(void *arg)
 	struct agent *a = arg;
 	const struct uplink *up = underlay_uplink(a->underlay);
 
-	if (up->ifindex && up->mtu - WEFT_OVERHEAD != a->mtu) {
+	if (up->ifindex && up->mtu - format_overhead(a->format) != a->mtu) {
 		log_info("%s: MTU %u, overlay MTU %u", up->ifname, up->mtu,
-			 up->mtu - WEFT_OVERHEAD);
+			 up->mtu - format_overhead(a->format));
 		apply_device(a);
 	}
 	attach_uplink(a);
@@ -108,6 +108,8 @@ static void on_hint(const struct weft_hint *hint, void *arg)
 		endpoints_hint(a->endpoints, ntohl(hint->addr), hint->ifindex);
 	else if (hint->type == WEFT_HINT_PEER_MAC)
 		underlay_probe(a->underlay, ntohl(hint->addr));
+	else if (hint->type == WEFT_HINT_PATH_MTU)
+		underlay_learn_mtu(a->underlay, ntohl(hint->addr), hint->mtu);
 }
 
 /* Approval. */
@@ -170,8 +172,9 @@ static bool same_identity(const struct agent *a, const struct netconf *conf,
 {
 	return a->conf.network.addr == conf->network.addr &&
 	       a->conf.network.len == conf->network.len && a->conf.subnet_len == conf->subnet_len &&
-	       a->conf.port == conf->port && a->own.subnet.addr == own->subnet.addr &&
-	       a->own.subnet.len == own->subnet.len && own->public_ip == a->public_ip;
+	       netconf_same_backend(&a->conf, conf) && a->format == apply_format(a, own) &&
+	       a->own.subnet.addr == own->subnet.addr && a->own.subnet.len == own->subnet.len &&
+	       own->public_ip == a->public_ip;
 }
 
 /* A registry may change a hundred times a second. */
@@ -204,14 +207,12 @@ static void accept_state(struct agent *a, struct netconf *next)
 	}
 	a->store_error[0] = '\0';
 	if (!same_identity(a, next, &own)) {
-		log_info("network, port, own subnet or address changed: starting anew");
+		log_info("network, format, own subnet or address changed: starting anew");
 		netconf_free(next);
 		address_start_anew(a);
 		return;
 	}
-	netconf_free(&a->conf);
-	a->conf = *next;
-	a->own = own;
+	apply_take(a, next, &own);
 	a->incomplete = apply_all(a) != 0;
 	if (a->incomplete) {
 		snprintf(a->store_error, sizeof(a->store_error),
@@ -231,13 +232,23 @@ static void lose_lease(struct agent *a, const char *reason)
 	loop_stop(a->loop);
 }
 
+/* What the command line says of the format goes before what the network does. */
+static int read_store(struct agent *a, struct netconf *out, char error[NETCONF_ERROR_LEN])
+{
+	int err = store_read(a->store, out, error);
+
+	if (err == 0 && a->opt->format < WEFT_FORMAT_MAX)
+		netconf_set_format(out, a->opt->format);
+	return err;
+}
+
 static void reload(void *arg)
 {
 	struct agent *a = arg;
 	char error[NETCONF_ERROR_LEN];
 	struct netconf next = {};
 
-	int err = store_read(a->store, &next, error);
+	int err = read_store(a, &next, error);
 
 	if (err == -ESTALE) {
 		lose_lease(a, error);
@@ -341,18 +352,25 @@ static void on_first_state(void *arg)
 /* A registry answers when it can; a signal ends the wait. */
 static int read_first_state(struct agent *a, char error[NETCONF_ERROR_LEN])
 {
+	struct netconf first = {};
+	struct lease own;
 	int err = loop_add(a->loop, store_fd(a->store), on_first_state, a);
 
 	if (err)
 		return err;
 	a->waiting = true;
-	while (a->waiting && (err = store_read(a->store, &a->conf, error)) == -EAGAIN)
+	while (a->waiting && (err = read_store(a, &first, error)) == -EAGAIN)
 		err = loop_run(a->loop);
 	loop_remove(a->loop, store_fd(a->store));
 	if (!a->waiting)
 		return -ECANCELED;
 	a->waiting = false;
-	return err ? err : apply_find_own(&a->conf, a->public_ip, &a->own, error);
+	if (err == 0)
+		err = apply_find_own(&first, a->public_ip, &own, error);
+	if (err == 0)
+		apply_take(a, &first, &own);
+	netconf_free(&first);
+	return err;
 }
 
 static int refuse_store(struct agent *a, int err, const char *error)
@@ -402,7 +420,10 @@ static int start_forward(struct agent *a)
 {
 	struct forward_config config = {
 		.addr = underlay_uplink(a->underlay)->addr,
+		.format = a->format,
 		.port = a->conf.port,
+		.vxlan_port = a->vtep_ifindex ? 0 : a->conf.vxlan_port,
+		.ipip = true,
 		.plain = a->opt->tun_io == TUN_IO_PLAIN,
 		.n_queues = a->tun.n_queues,
 		.vnet = a->tun.vnet,
@@ -426,10 +447,13 @@ static int open_slow_path(struct agent *a)
 	err = apply_device(a);
 	if (err)
 		return err;
+	receive_prepare(a);
 	err = start_forward(a);
 	if (err)
-		return log_err(err, "cannot receive on %s:%u",
-			       ip4_format(underlay_uplink(a->underlay)->addr, ip), a->conf.port);
+		return log_err(err, "cannot receive format %s on %s (ports %u and %u)",
+			       format_name(a->format),
+			       ip4_format(underlay_uplink(a->underlay)->addr, ip), a->conf.port,
+			       a->conf.vxlan_port);
 	apply_table(a);
 	return 0;
 }
@@ -470,27 +494,12 @@ static void find_bridge_mac(struct agent *a)
 		memcpy(a->bridge_mac, link.mac, 6);
 }
 
-/* Without it bulk TCP is slower on a wire of MTU-sized frames, nothing else. */
-static void open_aggregator(struct agent *a)
-{
-	struct aggregator pair = {};
-	int err = aggregator_open(a->nl, a->opt->tun, underlay_uplink(a->underlay)->ifname, &pair);
-
-	if (err == 0)
-		err = datapath_attach(a->datapath, WEFT_HOOK_AGGREGATE, pair.rx_ifindex);
-	if (err) {
-		log_warn("no receive aggregation: %s", strerror(-err));
-		return;
-	}
-	a->aggregator = pair;
-}
-
 static int fill_and_attach(struct agent *a)
 {
 	int err = datapath_on_hint(a->datapath, a->loop, on_hint, a);
 
 	find_bridge_mac(a);
-	open_aggregator(a);
+	receive_attach(a);
 	set_lifetimes(a);
 	if (err == 0)
 		err = start_approval(a);
@@ -554,16 +563,24 @@ static void abandon_datapath(struct agent *a)
 	datapath_close(a->datapath);
 	a->datapath = NULL;
 	a->uplink_ifindex = 0;
-	a->aggregator = (struct aggregator){};
 	if (a->pin_dir[0])
 		datapath_cleanup(a->pin_dir);
-	aggregator_delete(a->nl, a->opt->tun);
+	receive_abandon(a);
 	restore_conntrack(a);
 	state_dir_remember(a->opt, a->pin_dir, a->liberal);
 }
 
 static int take_tun(struct agent *a)
 {
+	int err = 0;
+
+	/* What a program received so far is the loop's now. */
+	if (a->format == WEFT_FORMAT_VXLAN && a->opt->datapath != DATAPATH_TUN) {
+		forward_stop(take_ptr(a->forward));
+		err = start_forward(a);
+	}
+	if (err)
+		return log_err(err, "cannot receive format %s", format_name(a->format));
 	if (port_guard_open(a->opt->tun, &a->guard))
 		log_warn("no nftables for bridges: local pods' addresses are not protected");
 	forward_set_merging(a->forward, true);
@@ -680,6 +697,7 @@ static void agent_close(struct agent *a)
 	overlay_dev_close(&a->tun);
 	store_close(a->store);
 	nl_close(a->nl);
+	free(a->peers);
 	netconf_free(&a->conf);
 	loop_free(a->loop);
 	cleanup_close(&a->signal_fd);

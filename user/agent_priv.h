@@ -37,17 +37,21 @@ struct agent {
 
 	struct netconf conf;
 	struct lease own; /* this node's lease */
+	const struct lease **peers; /* of conf, by public IP; a node once, with its first lease */
+	size_t n_peers;
 	uint32_t public_ip; /* host order: what peers send to */
 	uint32_t next_ip; /* what it is going to be; 0: no change is under way */
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
 	struct aggregator aggregator; /* all zero: none */
+	uint32_t vtep_ifindex; /* of the kernel's receiver of format vxlan; 0: none */
 	struct rules *rules; /* NULL in tier tun and where nothing is approved by the host */
 	bool liberal; /* conntrack was strict before us */
 	struct masquerade *masquerade; /* NULL: neither of its rules is wanted, or can be had */
 	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
 	uint32_t mtu; /* of the overlay device, as last configured */
+	enum weft_format format; /* that peers are asked to send */
 
 	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer;
 	char store_error
@@ -69,6 +73,10 @@ struct agent {
 /* Own lease of conf for public_ip; -ENOENT, with the reason in error, when it holds none. */
 int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease *out,
 		   char error[NETCONF_ERROR_LEN]);
+/* Take *next over as the configuration in force; it is empty then. */
+void apply_take(struct agent *a, struct netconf *next, const struct lease *own);
+/* The format that a node with this lease is to be sent. */
+enum weft_format apply_format(const struct agent *a, const struct lease *own);
 /* Is it the lease that this node goes by? */
 bool apply_is_own(const struct agent *a, const struct lease *lease);
 /* Configuration, routes and peers of the BPF tier (nothing in tier tun), and the slow path's. */
@@ -98,6 +106,17 @@ uint32_t address_published(const struct options *opt, uint32_t local);
 /* Ask the store for a subnet under this address. */
 void address_join(struct agent *a, uint32_t public_ip);
 void address_start_anew(struct agent *a);
+
+/* agent_receive.c: who merges what comes in from the uplink (--receive). Less is slower only. */
+
+/* Before the slow path takes the formats that are left to it. */
+void receive_prepare(struct agent *a);
+/* When the programs are loaded, and before they run. */
+void receive_attach(struct agent *a);
+/* Without programs. */
+void receive_abandon(struct agent *a);
+/* How it is done: "kernel", "aggregate", "strip", or "socket" without programs. */
+const char *receive_name(const struct agent *a);
 
 /* report.c: what the verbs show. */
 json_t *report_verb(const char *verb, void *arg);

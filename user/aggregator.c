@@ -83,20 +83,6 @@ static int create_pair(struct nl *nl, const char *tx, const char *rx, uint32_t q
 	return nl_request(nl, nlh, NULL, NULL);
 }
 
-static int set_up(struct nl *nl, uint32_t ifindex)
-{
-	char buf[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
-
-	nlh->nlmsg_type = RTM_NEWLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST;
-	ifi->ifi_index = ifindex;
-	ifi->ifi_flags = IFF_UP | IFF_NOARP;
-	ifi->ifi_change = IFF_UP | IFF_NOARP;
-	return nl_request(nl, nlh, NULL, NULL);
-}
-
 static int set_offload(const char *name, uint32_t command, uint32_t on)
 {
 	struct ethtool_value value = {.cmd = command, .data = on};
@@ -116,9 +102,9 @@ static int configure_pair(struct nl *nl, const char *tx, const char *rx, struct 
 	if (err == 0)
 		err = set_offload(rx, ETHTOOL_SGRO, 1);
 	if (err == 0)
-		err = set_up(nl, near.ifindex);
+		err = rtnl_link_set_up(nl, near.ifindex);
 	if (err == 0)
-		err = set_up(nl, far.ifindex);
+		err = rtnl_link_set_up(nl, far.ifindex);
 	if (err)
 		return err;
 	out->tx_ifindex = near.ifindex;
@@ -142,16 +128,7 @@ int aggregator_open(struct nl *nl, const char *tun, const char *uplink, struct a
 
 int aggregator_delete(struct nl *nl, const char *tun)
 {
-	char tx[IF_NAMESIZE], rx[IF_NAMESIZE], buf[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	int err;
+	char tx[IF_NAMESIZE], rx[IF_NAMESIZE];
 
-	nlh->nlmsg_type = RTM_DELLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST;
-	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
-	if (name_pair(tun, tx, rx))
-		return 0;
-	mnl_attr_put_strz(nlh, IFLA_IFNAME, tx);
-	err = nl_request(nl, nlh, NULL, NULL);
-	return err == -ENODEV ? 0 : err;
+	return name_pair(tun, tx, rx) ? 0 : rtnl_link_delete(nl, tx);
 }

@@ -41,6 +41,12 @@ int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease 
 	return 0;
 }
 
+/* DSCP is the upper six bits of TOS (RFC 2474 section 3). */
+static uint8_t own_tos(const struct agent *a)
+{
+	return a->opt->outer_dscp == DSCP_INHERIT ? 0 : (uint8_t)(a->opt->outer_dscp << 2);
+}
+
 static uint32_t checksum_words(const struct weft_peer *peer)
 {
 	const uint8_t *ip = &peer->ver_ihl;
@@ -55,22 +61,72 @@ static uint32_t checksum_words(const struct weft_peer *peer)
 	return sum;
 }
 
-static void build_peer(const struct agent *a, uint32_t public_ip, const struct nexthop *hop,
+static int compare_owner(const void *a, const void *b)
+{
+	const struct lease *x = *(const struct lease *const *)a,
+			   *y = *(const struct lease *const *)b;
+
+	if (x->public_ip != y->public_ip)
+		return x->public_ip < y->public_ip ? -1 : 1;
+	return x < y ? -1 : x > y;
+}
+
+static const struct lease *find_peer(const struct agent *a, uint32_t public_ip)
+{
+	size_t low = 0, high = a->n_peers;
+
+	while (low < high) {
+		size_t middle = (low + high) / 2;
+
+		if (a->peers[middle]->public_ip < public_ip)
+			low = middle + 1;
+		else
+			high = middle;
+	}
+	return low < a->n_peers && a->peers[low]->public_ip == public_ip ? a->peers[low] : NULL;
+}
+
+enum weft_format apply_format(const struct agent *a, const struct lease *own)
+{
+	enum weft_format demanded = a->opt->format;
+
+	if (demanded < WEFT_FORMAT_MAX)
+		return demanded;
+	return own->format < WEFT_FORMAT_MAX ? own->format : WEFT_FORMAT_UDP;
+}
+
+void apply_take(struct agent *a, struct netconf *next, const struct lease *own)
+{
+	a->n_peers = 0;
+	netconf_free(&a->conf);
+	a->conf = *next;
+	*next = (struct netconf){};
+	a->own = *own;
+	a->format = apply_format(a, own);
+}
+
+static void build_peer(const struct agent *a, const struct lease *lease, const struct nexthop *hop,
 		       struct weft_peer *peer)
 {
+	uint16_t port = lease->format == WEFT_FORMAT_VXLAN ? a->conf.vxlan_port : a->conf.port;
+
 	*peer = (struct weft_peer){
 		.eth_proto = htons(ETH_P_IP),
 		.ver_ihl = 0x45,
 		.frag_off = htons(IP_DF),
 		.ttl = WEFT_OUTER_TTL,
-		.protocol = IPPROTO_UDP,
+		.protocol = format_protocol(lease->format),
 		.saddr = htonl(a->public_ip),
-		.daddr = htonl(public_ip),
-		.sport = htons(a->conf.port),
-		.dport = htons(a->conf.port),
+		.daddr = htonl(lease->public_ip),
+		.sport = htons(port),
+		.dport = htons(port),
 		.mtu = hop->mtu,
+		.format = lease->format,
+		.overhead = format_overhead(lease->format),
 	};
 	peer->ip_csum = checksum_words(peer);
+	peer->tos = own_tos(a);
+	memcpy(peer->vtep_mac, lease->vtep.mac, sizeof(peer->vtep_mac));
 	peer->ifindex = hop->ifindex;
 	if (!hop->resolved)
 		return;
@@ -81,15 +137,16 @@ static void build_peer(const struct agent *a, uint32_t public_ip, const struct n
 
 void apply_peer(struct agent *a, uint32_t public_ip, bool keep)
 {
+	const struct lease *lease = find_peer(a, public_ip);
 	struct weft_peer peer;
 	struct nexthop hop;
 
-	if (!a->datapath || underlay_nexthop(a->underlay, public_ip, &hop))
+	if (!a->datapath || !lease || underlay_nexthop(a->underlay, public_ip, &hop))
 		return;
 	if (keep && !hop.resolved &&
 	    (!hop.ifindex || datapath_peer_is_resolved(a->datapath, public_ip)))
 		return;
-	build_peer(a, public_ip, &hop, &peer);
+	build_peer(a, lease, &hop, &peer);
 	datapath_set_peer(a->datapath, public_ip, &peer);
 }
 
@@ -98,7 +155,8 @@ int apply_config(struct agent *a)
 	struct weft_config config = {
 		.flags = WEFT_CONFIG_READY | (a->opt->peer_check ? WEFT_CONFIG_PEER_CHECK : 0) |
 			 (a->opt->entropy ? WEFT_CONFIG_ENTROPY : 0) |
-			 (a->opt->approve == APPROVE_HOST ? WEFT_CONFIG_APPROVE_HOST : 0),
+			 (a->opt->approve == APPROVE_HOST ? WEFT_CONFIG_APPROVE_HOST : 0) |
+			 (a->opt->outer_dscp == DSCP_INHERIT ? WEFT_CONFIG_INHERIT_DSCP : 0),
 		.network = a->conf.network.addr,
 		.network_mask = prefix4_mask(a->conf.network.len),
 		.subnet = a->own.subnet.addr,
@@ -106,12 +164,16 @@ int apply_config(struct agent *a)
 		.cell_shift = cell_shift(&a->conf),
 		.public_ip = htonl(a->public_ip),
 		.port = htons(a->conf.port),
+		.vxlan_port = htons(a->conf.vxlan_port),
+		.vxlan_vni = htonl(a->conf.vni << 8),
+		.formats = (1 << WEFT_FORMAT_MAX) - 1,
 		.tun_ifindex = a->tun.ifindex,
 		.uplink_ifindex = underlay_uplink(a->underlay)->ifindex,
 	};
 
 	if (!a->datapath)
 		return 0;
+	memcpy(config.vtep_mac, a->own.vtep.mac, 6);
 	memcpy(config.bridge_mac, a->bridge_mac, 6);
 	config.aggregate_ifindex = a->aggregator.tx_ifindex;
 	memcpy(config.aggregate_mac, a->aggregator.rx_mac, 6);
@@ -127,7 +189,7 @@ bool apply_is_own(const struct agent *a, const struct lease *lease)
 static bool is_used(const struct agent *a, const struct lease *lease)
 {
 	return apply_is_own(a, lease) ||
-	       (lease_is_routed(lease) && lease->public_ip != a->public_ip);
+	       (netconf_is_routed(&a->conf, lease) && lease->public_ip != a->public_ip);
 }
 
 static int apply_routes(struct agent *a)
@@ -153,39 +215,42 @@ static int apply_routes(struct agent *a)
 				   n);
 }
 
-static int compare_ip(const void *a, const void *b)
-{
-	uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
-
-	return x < y ? -1 : x > y;
-}
-
-/* Public addresses of all peers, ascending; a node may hold several leases. */
-static size_t collect_ips(const struct agent *a, uint32_t *out)
+static int collect_peers(struct agent *a)
 {
 	size_t n = 0, unique = 0;
 
+	a->n_peers = 0;
+	free(a->peers);
+	a->peers = calloc(a->conf.n_leases + 1, sizeof(*a->peers));
+	if (!a->peers)
+		return -ENOMEM;
 	for (size_t i = 0; i < a->conf.n_leases; i++)
 		if (is_used(a, &a->conf.leases[i]) && !apply_is_own(a, &a->conf.leases[i]))
-			out[n++] = a->conf.leases[i].public_ip;
-	qsort(out, n, sizeof(*out), compare_ip);
+			a->peers[n++] = &a->conf.leases[i];
+	qsort(a->peers, n, sizeof(*a->peers), compare_owner);
 	for (size_t i = 0; i < n; i++)
-		if (i == 0 || out[i] != out[i - 1])
-			out[unique++] = out[i];
-	return unique;
+		if (i == 0 || a->peers[i]->public_ip != a->peers[i - 1]->public_ip)
+			a->peers[unique++] = a->peers[i];
+	a->n_peers = unique;
+	return 0;
+}
+
+static void peer_ips(const struct agent *a, uint32_t *out)
+{
+	for (size_t i = 0; i < a->n_peers; i++)
+		out[i] = a->peers[i]->public_ip;
 }
 
 static int apply_peers(struct agent *a)
 {
 	_free_ uint32_t *ips = calloc(a->conf.n_leases + 1, sizeof(*ips));
-	size_t n;
-	int err;
+	int err = collect_peers(a);
 
-	if (!ips)
+	if (!ips || err)
 		return -ENOMEM;
-	n = collect_ips(a, ips);
-	err = underlay_set_peers(a->underlay, ips, n);
-	for (size_t i = 0; i < n && err == 0; i++)
+	peer_ips(a, ips);
+	err = underlay_set_peers(a->underlay, ips, a->n_peers);
+	for (size_t i = 0; i < a->n_peers && err == 0; i++)
 		apply_peer(a, ips[i], true);
 	return err;
 }
@@ -203,9 +268,15 @@ void apply_table(void *arg)
 	table->network = a->conf.network;
 	table->subnet = a->own.subnet;
 	table->port = a->conf.port;
+	table->vxlan_port = a->conf.vxlan_port;
+	table->vtep = a->own.vtep;
+	table->tos = own_tos(a);
+	table->dscp_inherited = a->opt->outer_dscp == DSCP_INHERIT;
 	table->peer_check = a->opt->peer_check;
-	table->mtu = a->mtu;
-	table->n_members = collect_ips(a, table->members);
+	/* Pods may be of a time when the network had another format. */
+	table->mtu = a->mtu + format_overhead(a->format) - WEFT_OVERHEAD_MAX;
+	table->n_members = a->n_peers;
+	peer_ips(a, table->members);
 	for (size_t i = 0; i < a->conf.n_leases; i++) {
 		const struct lease *lease = &a->conf.leases[i];
 		struct nexthop hop = {};
@@ -216,8 +287,10 @@ void apply_table(void *arg)
 		table->routes[n++] = (struct forward_route){
 			.subnet = lease->subnet,
 			.public_ip = lease->public_ip,
-			.mtu = hop.mtu ? hop.mtu : a->mtu + WEFT_OVERHEAD,
+			.mtu = hop.mtu ? hop.mtu : a->mtu + format_overhead(a->format),
+			.format = lease->format,
 		};
+		memcpy(table->routes[n - 1].vtep_mac, lease->vtep.mac, sizeof(lease->vtep.mac));
 	}
 	table->n_routes = n;
 	forward_set_table(a->forward, table);
@@ -238,11 +311,11 @@ void apply_guard(void *arg)
 
 int apply_device(struct agent *a)
 {
-	uint32_t mtu = underlay_uplink(a->underlay)->mtu - WEFT_OVERHEAD;
+	uint32_t mtu = underlay_uplink(a->underlay)->mtu - format_overhead(a->format);
 	int err;
 
 	/* 68 is the smallest MTU of an IPv4 link (RFC 791). */
-	if (underlay_uplink(a->underlay)->mtu < 68 + WEFT_OVERHEAD)
+	if (underlay_uplink(a->underlay)->mtu < 68 + format_overhead(a->format))
 		return log_err(-EINVAL, "uplink MTU %u is too small",
 			       underlay_uplink(a->underlay)->mtu);
 	err = overlay_dev_configure(&a->tun, a->conf.network, a->own.subnet, mtu);

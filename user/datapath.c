@@ -66,6 +66,8 @@ static const struct bpf_program *hook_program(const struct datapath *dp, enum we
 		return dp->skel->progs.weft_tun;
 	case WEFT_HOOK_AGGREGATE:
 		return dp->skel->progs.weft_aggregate;
+	case WEFT_HOOK_VTEP:
+		return dp->skel->progs.weft_vtep;
 	case WEFT_HOOK_ENTER:
 		return dp->skel->progs.weft_enter;
 	case WEFT_HOOK_DELIVER:

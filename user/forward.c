@@ -143,7 +143,10 @@ static int add_thread(struct forward *fwd, size_t queue)
 
 	t->fwd = fwd;
 	t->tun_fd = fwd->config.tun_fds[queue];
-	t->socket_fd = fwd->sockets[queue];
+	for (size_t i = 0; i < WEFT_FORMAT_MAX; i++)
+		t->sockets[i] = queue ? -1 : fwd->others[i];
+	t->sockets[fwd->steered] = t->socket_fd = fwd->sockets[queue];
+	t->raw_fd = fwd->raws[queue];
 	t->epoll_fd = plain ? -1 : epoll_create1(EPOLL_CLOEXEC);
 	t->in = calloc(1, plain ? forward_plain_buffers : forward_in_buffers);
 	t->out = calloc(1, forward_out_buffers);

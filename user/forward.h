@@ -20,14 +20,19 @@ struct forward_route {
 	struct prefix4 subnet;
 	uint32_t public_ip; /* host byte order */
 	uint32_t mtu; /* outer bytes towards this peer */
+	enum weft_format format; /* that it is sent */
+	uint8_t vtep_mac[6]; /* of format vxlan */
 };
 
 struct forward_table {
 	struct prefix4 network;
 	struct prefix4 subnet; /* own */
-	uint16_t port; /* host byte order */
+	uint16_t port, vxlan_port; /* that peers receive at; host byte order */
+	struct vtep vtep; /* own end of format vxlan */
 	bool peer_check;
-	uint32_t mtu; /* of the overlay device; 0: deliver whatever size comes */
+	bool dscp_inherited; /* outer DSCP from the inner packet */
+	uint8_t tos; /* of outer packets if not */
+	uint32_t mtu; /* that every pod has at least; 0: deliver whatever size comes */
 	uint32_t *members; /* sorted public IPs of all leases, host byte order */
 	size_t n_members;
 	size_t n_routes; /* peers only, own subnet excluded */
@@ -50,7 +55,7 @@ bool forward_is_member(const struct forward_table *table, uint32_t public_ip);
  * What the table says of a packet, WEFT_R_OK or why it is refused; pure, nothing is sent.
  * On any reason but SHORT, NOT_IPV4 and BAD_IP4 *info is valid; *route only on WEFT_R_OK.
  * Out: read from the TUN device. Size is not judged here, as the kernel has a say in it.
- * In: payload of a datagram from outer_src (host byte order).
+ * In: what a format has in it from outer_src (host byte order).
  */
 enum weft_reason forward_check_out(const struct forward_table *table, const void *packet,
 				   size_t len, struct ip4_info *info,
@@ -72,7 +77,10 @@ struct forward;
 
 struct forward_config {
 	uint32_t addr; /* to bind to, host byte order; need not be on an interface (yet) */
-	uint16_t port; /* host byte order */
+	enum weft_format format; /* that most will come in */
+	uint16_t port; /* of format udp, host byte order */
+	uint16_t vxlan_port; /* 0: format vxlan is received by somebody else, or by nobody */
+	bool ipip; /* format ipip is received; takes CAP_NET_RAW */
 	bool plain; /* one packet per system call in one thread, the first queue only */
 	/* Queues of the device; they stay the caller's and must outlive this. */
 	int tun_fds[FORWARD_QUEUES_MAX];
@@ -84,7 +92,8 @@ struct forward_config {
 
 /*
  * Bind the sockets and start the threads: a worker for each queue, with a socket of its own; or one
- * thread in all. -EADDRINUSE if another program owns the port.
+ * thread in all. The other formats are the first thread's. -EADDRINUSE if another program owns a
+ * port.
  */
 int forward_start(const struct forward_config *config, struct forward **out);
 /* Joins the threads and frees fwd with all it owns. NULL is allowed. */

@@ -37,7 +37,10 @@ static void watch_rest(struct watch *w, enum forward_side side)
 
 static bool is_resting(const struct watch *w)
 {
-	return w->rests_until[FORWARD_TUN] || w->rests_until[FORWARD_SOCKET];
+	for (int side = 0; side < FORWARD_SIDES; side++)
+		if (w->rests_until[side])
+			return true;
+	return false;
 }
 
 static void end_rests(struct watch *w)
@@ -52,10 +55,10 @@ static void end_rests(struct watch *w)
 /* False when the thread is to end. */
 static bool serve(struct forward_thread *t, struct watch *w, uint32_t tag)
 {
-	if (tag == FORWARD_SOCKET && !forward_in(t))
-		watch_rest(w, FORWARD_SOCKET);
 	if (tag == FORWARD_TUN && !forward_out(t))
 		watch_rest(w, FORWARD_TUN);
+	if (tag >= FORWARD_SOCKET && tag < FORWARD_SIDES && !forward_in(t, tag - FORWARD_SOCKET))
+		watch_rest(w, tag);
 	return tag != FORWARD_SIDES;
 }
 
@@ -63,13 +66,17 @@ static bool serve(struct forward_thread *t, struct watch *w, uint32_t tag)
 void *forward_batch(void *arg)
 {
 	struct forward_thread *t = arg;
-	struct watch w = {t->epoll_fd, {t->tun_fd, t->socket_fd}, {0}};
+	struct watch w = {t->epoll_fd, {t->tun_fd}, {0}};
 	struct epoll_event events[FORWARD_SIDES + 1];
 	bool go_on = true;
 
 	forward_in_start(t);
 	watch_add(&w, t->tun_fd, FORWARD_TUN);
-	watch_add(&w, t->socket_fd, FORWARD_SOCKET);
+	for (int format = 0; format < WEFT_FORMAT_MAX; format++) {
+		w.fds[FORWARD_SOCKET + format] = t->sockets[format];
+		if (t->sockets[format] >= 0)
+			watch_add(&w, t->sockets[format], FORWARD_SOCKET + format);
+	}
 	watch_add(&w, t->fwd->stop_fd, FORWARD_SIDES);
 	while (go_on) {
 		int n = epoll_wait(w.epoll_fd, events, ARRAY_SIZE(events),

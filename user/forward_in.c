@@ -30,7 +30,7 @@ struct in_buffers {
 	struct iovec iov[MESSAGES];
 	struct sockaddr_in from[MESSAGES];
 	union {
-		char room[CMSG_SPACE(sizeof(int))];
+		char room[2 * CMSG_SPACE(sizeof(int))];
 		struct cmsghdr align;
 	} control[MESSAGES];
 	uint8_t data[MESSAGES][MESSAGE_MAX];
@@ -70,37 +70,44 @@ static void deliver(struct forward_thread *t, uint8_t *packet, const struct ip4_
 	}
 }
 
-static void take_datagram(struct forward_thread *t, uint32_t from, uint8_t *packet, size_t len)
+static void take_datagram(struct forward_thread *t, enum weft_format format, uint32_t from,
+			  uint8_t *packet, size_t len, uint8_t tos)
 {
 	enum weft_reason reason = WEFT_R_DISABLED;
 	struct ip4_info info;
+	size_t whole = len;
 
 	((struct in_buffers *)t->in)->datagrams++;
 	if (t->table)
+		reason = unwrap(t->table, format, &packet, &len, &tos);
+	if (reason == WEFT_R_OK)
 		reason = forward_check_in(t->table, from, packet, len, &info);
+	if (reason == WEFT_R_OK)
+		reason = take_ecn(packet, tos);
 	if (reason == WEFT_R_OK)
 		deliver(t, packet, &info);
 	else
-		forward_count(t, WEFT_HOOK_SOCKET, reason, 1, len);
+		forward_count(t, WEFT_HOOK_SOCKET, reason, 1, whole);
 }
 
 /* Length of each datagram the kernel has merged into this message but the last; 0: it is one. */
 static size_t merged_size(struct msghdr *msg)
 {
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(msg);
+	const struct cmsghdr *cmsg = control_find(msg, IPPROTO_UDP, UDP_GRO);
 	int size;
 
-	if (!cmsg || cmsg->cmsg_level != IPPROTO_UDP || cmsg->cmsg_type != UDP_GRO)
+	if (!cmsg)
 		return 0;
 	memcpy(&size, CMSG_DATA(cmsg), sizeof(size));
 	return size > 0 ? (size_t)size : 0;
 }
 
-static void take_message(struct forward_thread *t, struct mmsghdr *msg)
+static void take_message(struct forward_thread *t, enum weft_format format, struct mmsghdr *msg)
 {
 	const struct sockaddr_in *from = msg->msg_hdr.msg_name;
 	uint8_t *data = msg->msg_hdr.msg_iov->iov_base;
 	size_t len = msg->msg_len, size = merged_size(&msg->msg_hdr);
+	uint8_t tos = control_tos(&msg->msg_hdr);
 
 	/* More than any IPv4 packet, hence not whole. */
 	if (msg->msg_hdr.msg_flags & MSG_TRUNC) {
@@ -113,7 +120,7 @@ static void take_message(struct forward_thread *t, struct mmsghdr *msg)
 	do {
 		size_t n = len < size ? len : size;
 
-		take_datagram(t, ntohl(from->sin_addr.s_addr), data, n);
+		take_datagram(t, format, ntohl(from->sin_addr.s_addr), data, n, tos);
 		data += n;
 		len -= n;
 	} while (len);
@@ -145,13 +152,13 @@ static void renew(struct in_buffers *b, int n)
  * To look for a second message costs almost a system call, in vain for every packet of a
  * request/response kind of traffic: only now and then, or when it was worth it the last time.
  */
-static int receive(const struct forward_thread *t, struct in_buffers *b)
+static int receive(int fd, struct in_buffers *b)
 {
 	ssize_t len;
 
 	if (b->bulk || ++b->lone % ASK_EVERY == 0)
-		return recvmmsg(t->socket_fd, b->msgs, MESSAGES, MSG_DONTWAIT, NULL);
-	len = recvmsg(t->socket_fd, &b->msgs[0].msg_hdr, MSG_DONTWAIT);
+		return recvmmsg(fd, b->msgs, MESSAGES, MSG_DONTWAIT, NULL);
+	len = recvmsg(fd, &b->msgs[0].msg_hdr, MSG_DONTWAIT);
 	b->msgs[0].msg_len = (unsigned int)len;
 	return len < 0 ? -1 : 1;
 }
@@ -165,11 +172,10 @@ void forward_in_start(struct forward_thread *t)
 	renew(b, MESSAGES);
 }
 
-bool forward_in(struct forward_thread *t)
+bool forward_in(struct forward_thread *t, enum weft_format format)
 {
 	struct in_buffers *b = t->in;
-
-	int n = receive(t, b);
+	int n = receive(t->sockets[format], b);
 
 	if (n < 0)
 		return errno == EAGAIN;
@@ -178,7 +184,7 @@ bool forward_in(struct forward_thread *t)
 	b->bulk = n > 0 && !b->alone;
 	table_take(t);
 	for (int i = 0; i < n; i++)
-		take_message(t, &b->msgs[i]);
+		take_message(t, format, &b->msgs[i]);
 	coalesce_flush(&b->coalesce);
 	table_leave(t);
 	renew(b, n);

@@ -22,7 +22,7 @@
 /* Datagrams of one call: UDP_MAX_SEGMENTS of kernels before 6.9. */
 #define BATCH 64
 /* All of them together: what one IPv4 packet with its UDP header can carry. */
-#define BATCH_BYTES (IP4_MAX_LEN - WEFT_OVERHEAD)
+#define BATCH_BYTES (IP4_MAX_LEN - WEFT_OVERHEAD_UDP)
 /* Where packets are read to: room for one of full size after any number of small ones. */
 #define ARENA (4 * 65536)
 /* A lone packet now and then asks whether there are more behind it. */
@@ -34,6 +34,9 @@ struct out_buffers {
 	unsigned int lone; /* packets read without asking for more */
 	const struct forward_route *route; /* of the datagrams at hand */
 	int fd; /* that they are sent from */
+	uint8_t tos; /* that they are sent with */
+	size_t wrap; /* bytes of each in front of the inner packet, the same ones */
+	uint8_t header[FORMAT_HEADER_MAX]; /* these */
 	size_t n, bytes, size; /* size: of each but the last */
 	bool ended; /* by one that is shorter */
 	struct forward_pieces datagrams[BATCH];
@@ -45,13 +48,13 @@ struct out_buffers {
 const size_t forward_out_buffers = sizeof(struct out_buffers);
 
 /* The one of the flow's class. */
-static int sending_socket(const struct forward_thread *t, const uint8_t *packet,
-			  const struct ip4_info *info)
+static int sending_socket(const struct forward_thread *t, const struct forward_route *route,
+			  const uint8_t *packet, const struct ip4_info *info)
 {
 	const struct forward *fwd = t->fwd;
 
-	if (!fwd->n_senders)
-		return t->socket_fd;
+	if (!fwd->n_senders || format_protocol(route->format) != IPPROTO_UDP)
+		return route_socket(t, route);
 	return fwd->senders[forward_class(packet, info, (uint32_t)fwd->n_senders)];
 }
 
@@ -59,24 +62,22 @@ static int send_segmented(struct forward_thread *t, struct out_buffers *b)
 {
 	struct sockaddr_in peer = peer_address(t, b->route);
 	uint16_t size = (uint16_t)b->size;
+	int tos = b->tos;
 	union {
-		char room[CMSG_SPACE(sizeof(uint16_t))];
+		char room[OUTER_CONTROL_LEN];
 		struct cmsghdr align;
 	} control = {0};
 	struct msghdr msg = {
 		.msg_name = &peer,
 		.msg_namelen = sizeof(peer),
 		.msg_iov = b->datagrams[0].piece,
-		.msg_iovlen = 2 * b->n,
+		.msg_iovlen = FORWARD_PIECES * b->n,
 		.msg_control = control.room,
-		.msg_controllen = sizeof(control.room),
 	};
-	struct cmsghdr *cmsg = CMSG_FIRSTHDR(&msg);
 
-	cmsg->cmsg_level = IPPROTO_UDP;
-	cmsg->cmsg_type = UDP_SEGMENT;
-	cmsg->cmsg_len = CMSG_LEN(sizeof(size));
-	memcpy(CMSG_DATA(cmsg), &size, sizeof(size));
+	control_add(&msg, IPPROTO_UDP, UDP_SEGMENT, &size, sizeof(size));
+	if (tos)
+		control_add(&msg, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
 	return sendmsg(b->fd, &msg, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
@@ -108,7 +109,11 @@ static void count_all(struct forward_thread *t, const struct out_buffers *b,
 /* Once is enough: the way to one peer shows what the kernel can do. */
 static bool may_segment(struct forward_thread *t)
 {
-	return !atomic_load_explicit(&t->fwd->no_segment, memory_order_relaxed);
+	const struct out_buffers *b = t->out;
+
+	return format_protocol(b->route->format) == IPPROTO_UDP &&
+	       b->size - b->wrap <= inner_mtu(b->route->mtu, b->route->format) &&
+	       !atomic_load_explicit(&t->fwd->no_segment, memory_order_relaxed);
 }
 
 static void give_up_segment(struct forward_thread *t, int err)
@@ -121,7 +126,7 @@ static void flush(struct forward_thread *t, struct out_buffers *b)
 {
 	int err = -EMSGSIZE;
 
-	if (b->n > 1 && may_segment(t) && b->size <= inner_mtu(b->route->mtu))
+	if (b->n > 1 && may_segment(t))
 		err = send_segmented(t, b);
 	/* The device that is to send cannot finish checksums (udp_send_skb()). */
 	if (err == -EIO || err == -EOPNOTSUPP || err == -ENOPROTOOPT)
@@ -137,20 +142,26 @@ static void flush(struct forward_thread *t, struct out_buffers *b)
 }
 
 /* Datagrams for this peer from this socket come next. */
-static void aim(struct forward_thread *t, const struct forward_route *route, int fd)
+static void aim(struct forward_thread *t, const struct forward_route *route, int fd, uint8_t tos)
 {
 	struct out_buffers *b = t->out;
 
-	if (b->n && (b->fd != fd || b->route->public_ip != route->public_ip))
+	if (b->n && (b->fd != fd || b->tos != tos || b->route->public_ip != route->public_ip ||
+		     b->route->format != route->format))
 		flush(t, b);
+	if (b->n == 0)
+		b->wrap = format_write(route->format, &t->table->vtep, route->vtep_mac, b->header);
 	b->route = route;
 	b->fd = fd;
+	b->tos = tos;
 }
 
-/* One of len bytes comes next. */
+/* One with an inner packet of len bytes comes next. */
 static void make_room(struct forward_thread *t, size_t len)
 {
 	struct out_buffers *b = t->out;
+
+	len += b->wrap;
 
 	if (b->n == BATCH || b->ended || (b->n && len > b->size) || b->bytes + len > BATCH_BYTES)
 		flush(t, b);
@@ -162,14 +173,14 @@ static uint8_t *next_headers(struct out_buffers *b)
 	return b->headers[b->n % BATCH];
 }
 
-static void queue(struct out_buffers *b, const struct forward_pieces *datagram, uint64_t completes)
+static void queue(struct out_buffers *b, struct iovec head, struct iovec body, uint64_t completes)
 {
-	size_t len = datagram->piece[0].iov_len + datagram->piece[1].iov_len;
+	size_t len = b->wrap + head.iov_len + body.iov_len;
 
 	if (b->n == 0)
 		b->size = len;
 	b->ended = len < b->size;
-	b->datagrams[b->n] = *datagram;
+	b->datagrams[b->n] = (struct forward_pieces){{{b->header, b->wrap}, head, body}};
 	b->completes[b->n++] = completes;
 	b->bytes += len;
 }
@@ -186,14 +197,11 @@ static enum weft_reason queue_segments(struct forward_thread *t, const uint8_t *
 	if (!segments_start(&cut, packet, info, size))
 		return WEFT_R_BAD_IP4;
 	for (size_t left = info->len - cut.headers; left; left -= n) {
-		struct forward_pieces piece;
-
 		n = left < size ? left : size;
 		make_room(t, cut.headers + n);
 		segments_next(&cut, next_headers(b), &payload);
-		piece = (struct forward_pieces){
-			{{next_headers(b), cut.headers}, {(void *)payload, n}}};
-		queue(b, &piece, left == n ? info->len : 0);
+		queue(b, (struct iovec){next_headers(b), cut.headers},
+		      (struct iovec){(void *)payload, n}, left == n ? info->len : 0);
 	}
 	return WEFT_R_OK;
 }
@@ -218,15 +226,13 @@ static enum weft_reason take_valid(struct forward_thread *t, const struct forwar
 				   uint8_t *packet, const struct ip4_info *info,
 				   const struct virtio_net_hdr *vnet)
 {
-	const struct forward_pieces whole = {{{packet, info->len}, {NULL, 0}}};
-
-	aim(t, route, sending_socket(t, packet, info));
+	aim(t, route, sending_socket(t, route, packet, info), outer_tos(t, route, packet[1]));
 	if (vnet->gso_type != VIRTIO_NET_HDR_GSO_NONE)
 		return queue_segments(t, packet, info, vnet->gso_size);
 	if (vnet->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !finish_checksum(packet, info->len, vnet))
 		return WEFT_R_BAD_IP4;
 	make_room(t, info->len);
-	queue(t->out, &whole, info->len);
+	queue(t->out, (struct iovec){packet, info->len}, (struct iovec){0}, info->len);
 	return WEFT_R_OK;
 }
 

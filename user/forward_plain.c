@@ -19,22 +19,26 @@ const size_t forward_plain_buffers = IP4_MAX_LEN + 1; /* one packet */
 
 static enum weft_reason tun_packet(struct forward_thread *t, uint8_t *packet, size_t len)
 {
-	const struct forward_pieces pieces = {{{packet, len}, {NULL, 0}}};
+	struct forward_pieces pieces = {{{NULL, 0}, {packet, len}, {NULL, 0}}};
 	const struct forward_route *route = NULL;
+	uint8_t header[FORMAT_HEADER_MAX];
 	enum weft_reason reason;
 	struct ip4_info info;
 
 	if (!table_take(t))
 		return WEFT_R_DISABLED;
 	reason = forward_check_out(t->table, packet, len, &info, &route);
-	if (reason == WEFT_R_OK)
-		reason = send_packet(t, route, t->socket_fd, &pieces);
-	else
+	if (reason != WEFT_R_OK) {
 		answer_refused(t, packet, &info, reason);
-	return reason;
+		return reason;
+	}
+	pieces.piece[FORWARD_FORMAT] = (struct iovec){
+		header, format_write(route->format, &t->table->vtep, route->vtep_mac, header)};
+	return send_packet(t, route, route_socket(t, route), &pieces);
 }
 
-static enum weft_reason socket_packet(struct forward_thread *t, size_t len, in_addr_t from)
+static enum weft_reason socket_packet(struct forward_thread *t, enum weft_format format, size_t len,
+				      in_addr_t from, uint8_t tos)
 {
 	uint8_t *packet = t->in;
 	enum weft_reason reason;
@@ -45,7 +49,11 @@ static enum weft_reason socket_packet(struct forward_thread *t, size_t len, in_a
 	/* Longer than the buffer, hence than any IPv4 packet: what we hold of it is not whole. */
 	if (len > IP4_MAX_LEN)
 		return WEFT_R_SHORT;
-	reason = forward_check_in(t->table, ntohl(from), packet, len, &info);
+	reason = unwrap(t->table, format, &packet, &len, &tos);
+	if (reason == WEFT_R_OK)
+		reason = forward_check_in(t->table, ntohl(from), packet, len, &info);
+	if (reason == WEFT_R_OK)
+		reason = take_ecn(packet, tos);
 	if (reason != WEFT_R_OK)
 		return reason;
 	return segment_checksum_pending(packet, &info) ? tun_write_pending(t, packet, &info)
@@ -68,20 +76,30 @@ static bool drain_tun(struct forward_thread *t)
 	return true;
 }
 
-static bool drain_socket(struct forward_thread *t)
+static bool drain_socket(struct forward_thread *t, enum weft_format format)
 {
-	uint8_t *packet = t->in;
+	struct iovec iov = {t->in, IP4_MAX_LEN + 1};
 	struct sockaddr_in from;
+	union {
+		char room[CMSG_SPACE(sizeof(int))];
+		struct cmsghdr align;
+	} control;
 
 	for (int i = 0; i < BURST; i++) {
-		socklen_t from_len = sizeof(from);
-		ssize_t n = recvfrom(t->socket_fd, packet, IP4_MAX_LEN + 1, MSG_TRUNC,
-				     (struct sockaddr *)&from, &from_len);
+		struct msghdr msg = {.msg_name = &from,
+				     .msg_namelen = sizeof(from),
+				     .msg_iov = &iov,
+				     .msg_iovlen = 1,
+				     .msg_control = control.room,
+				     .msg_controllen = sizeof(control.room)};
+		ssize_t n = recvmsg(t->sockets[format], &msg, MSG_TRUNC);
 
 		if (n < 0)
 			return errno == EAGAIN;
 		forward_count(t, WEFT_HOOK_SOCKET,
-			      socket_packet(t, (size_t)n, from.sin_addr.s_addr), 1, (size_t)n);
+			      socket_packet(t, format, (size_t)n, from.sin_addr.s_addr,
+					    control_tos(&msg)),
+			      1, (size_t)n);
 		table_leave(t);
 	}
 	return true;
@@ -91,14 +109,18 @@ static bool drain_socket(struct forward_thread *t)
 static bool wait_for_packets(const struct forward_thread *t, bool broken[FORWARD_SIDES],
 			     bool ready[FORWARD_SIDES])
 {
-	struct pollfd fds[] = {
-		[FORWARD_TUN] = {broken[FORWARD_TUN] ? -1 : t->tun_fd, POLLIN, 0},
-		[FORWARD_SOCKET] = {broken[FORWARD_SOCKET] ? -1 : t->socket_fd, POLLIN, 0},
-		[FORWARD_SIDES] = {t->fwd->stop_fd, POLLIN, 0},
-	};
-	bool rest = broken[FORWARD_TUN] || broken[FORWARD_SOCKET];
-	int n = poll(fds, ARRAY_SIZE(fds), rest ? FORWARD_REST_MS : -1);
+	struct pollfd fds[FORWARD_SIDES + 1];
+	bool rest = false;
+	int n;
 
+	for (int i = 0; i < FORWARD_SIDES; i++) {
+		int fd = i == FORWARD_TUN ? t->tun_fd : t->sockets[i - FORWARD_SOCKET];
+
+		fds[i] = (struct pollfd){broken[i] ? -1 : fd, POLLIN, 0};
+		rest |= broken[i];
+	}
+	fds[FORWARD_SIDES] = (struct pollfd){t->fwd->stop_fd, POLLIN, 0};
+	n = poll(fds, ARRAY_SIZE(fds), rest ? FORWARD_REST_MS : -1);
 	for (int i = 0; i < FORWARD_SIDES; i++) {
 		ready[i] = n > 0 && fds[i].revents;
 		broken[i] = false;
@@ -114,8 +136,9 @@ void *forward_plain(void *arg)
 	while (wait_for_packets(t, broken, ready)) {
 		if (ready[FORWARD_TUN])
 			broken[FORWARD_TUN] = !drain_tun(t);
-		if (ready[FORWARD_SOCKET])
-			broken[FORWARD_SOCKET] = !drain_socket(t);
+		for (int side = FORWARD_SOCKET; side < FORWARD_SIDES; side++)
+			if (ready[side])
+				broken[side] = !drain_socket(t, side - FORWARD_SOCKET);
 	}
 	return NULL;
 }

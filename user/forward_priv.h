@@ -32,7 +32,10 @@ struct forward_thread {
 	struct forward *fwd;
 	pthread_t id;
 	bool started;
-	int tun_fd, socket_fd;
+	int tun_fd;
+	int sockets[WEFT_FORMAT_MAX]; /* to receive from, by format; -1: none */
+	int socket_fd; /* of these, one that UDP can be sent from */
+	int raw_fd; /* format ipip is sent from; -1: it cannot */
 	int epoll_fd; /* of the batch loop, else -1 */
 	const struct forward_table *table; /* between table_take() and table_leave() */
 	_Atomic(const struct forward_table *) holds;
@@ -43,7 +46,10 @@ struct forward_thread {
 struct forward {
 	struct forward_config config;
 	in_addr_t addr; /* network byte order */
-	int sockets[FORWARD_QUEUES_MAX];
+	enum weft_format steered; /* each worker has a socket for it */
+	int sockets[FORWARD_QUEUES_MAX]; /* these */
+	int others[WEFT_FORMAT_MAX]; /* of the other formats */
+	int raws[FORWARD_QUEUES_MAX]; /* to send from only */
 	int senders[FORWARD_QUEUES_MAX]; /* with source ports of their own, by class */
 	size_t n_senders; /* 0: what is received from serves */
 	int stop_fd;
@@ -68,24 +74,33 @@ void sockets_init(struct forward *fwd);
 int sockets_open(struct forward *fwd);
 void sockets_close(struct forward *fwd);
 
-enum forward_side { FORWARD_TUN, FORWARD_SOCKET, FORWARD_SIDES };
+/* The device, and from FORWARD_SOCKET on the socket of each format. */
+enum forward_side { FORWARD_TUN, FORWARD_SOCKET, FORWARD_SIDES = FORWARD_SOCKET + WEFT_FORMAT_MAX };
 
 /* How long a side that fails rests: its cause (a vanished device) does not go away by asking. */
 #define FORWARD_REST_MS 100
 
 /* forward_send.c */
 
-/* A packet in two pieces, of which the first holds all headers. */
+/* What a datagram is made of; all headers of the inner packet are in FORWARD_HEAD. */
+enum forward_piece { FORWARD_FORMAT, FORWARD_HEAD, FORWARD_BODY, FORWARD_PIECES };
 struct forward_pieces {
-	struct iovec piece[2];
+	struct iovec piece[FORWARD_PIECES];
 };
 
 struct sockaddr_in peer_address(const struct forward_thread *t, const struct forward_route *route);
-/* Largest inner packet behind outer packets of mtu bytes. */
-uint16_t inner_mtu(uint32_t mtu);
+/* The largest inner packet that fits outer ones of mtu bytes. */
+uint16_t inner_mtu(uint32_t mtu, enum weft_format format);
+/* Outer TOS of an inner packet with tos: DSCP as configured, ECN by RFC 6040. */
+uint8_t outer_tos(const struct forward_thread *t, const struct forward_route *route, uint8_t tos);
+#define OUTER_CONTROL_LEN (CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(uint16_t)))
+/* Have msg, whose control buffer has room for it, sent with this TOS. */
+void control_add(struct msghdr *msg, int level, int type, const void *data, size_t len);
 /* One valid packet to a peer from socket fd: as it is, in fragments, or not at all and answered. */
 enum weft_reason send_packet(struct forward_thread *t, const struct forward_route *route, int fd,
 			     const struct forward_pieces *packet);
+/* The socket that route's format is sent from, if there is no better one. */
+int route_socket(const struct forward_thread *t, const struct forward_route *route);
 /* An ICMP error for what forward_check_out() refused, where one is due. */
 void answer_refused(struct forward_thread *t, const uint8_t *packet, const struct ip4_info *info,
 		    enum weft_reason reason);
@@ -98,6 +113,19 @@ enum weft_reason tun_write(const struct forward_thread *t, const uint8_t *packet
 enum weft_reason tun_write_pending(const struct forward_thread *t, uint8_t *packet,
 				   const struct ip4_info *info);
 
+/*
+ * What came by a socket, up to the inner packet: *data and *len are moved there. tos: of the outer
+ * packet, and of the one that carried raw data. WEFT_R_OK, or why it is refused.
+ */
+enum weft_reason unwrap(const struct forward_table *table, enum weft_format format, uint8_t **data,
+			size_t *len, uint8_t *tos);
+/* A control message of msg, or NULL. */
+const struct cmsghdr *control_find(struct msghdr *msg, int level, int type);
+/* TOS of a message received with IP_RECVTOS, 0 when it has none. */
+uint8_t control_tos(struct msghdr *msg);
+/* RFC 6040: what the network told the outer packet, for the inner one; WEFT_R_ECN: its loss. */
+enum weft_reason take_ecn(uint8_t *packet, uint8_t tos);
+
 /* The loops: thread functions of pthread_create(), arg is the struct forward_thread. */
 void *forward_plain(void *arg);
 void *forward_batch(void *arg);
@@ -105,7 +133,7 @@ extern const size_t forward_plain_buffers, forward_out_buffers, forward_in_buffe
 
 /* A burst each, of what there is without waiting; false when the side is broken, not empty. */
 bool forward_out(struct forward_thread *t);
-bool forward_in(struct forward_thread *t);
+bool forward_in(struct forward_thread *t, enum weft_format format);
 void forward_in_start(struct forward_thread *t);
 
 #endif

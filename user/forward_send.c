@@ -6,6 +6,7 @@
 #include <netinet/ip.h>
 #include <netinet/ip_icmp.h>
 #include <sys/socket.h>
+#include <string.h>
 #include <time.h>
 
 #include "forward_priv.h"
@@ -108,20 +109,54 @@ void answer_refused(struct forward_thread *t, const uint8_t *packet, const struc
 		answer(t, packet, info, ICMP_DEST_UNREACH, ICMP_NET_UNREACH, 0);
 }
 
-uint16_t inner_mtu(uint32_t mtu)
+uint16_t inner_mtu(uint32_t mtu, enum weft_format format)
 {
-	if (mtu < IP4_MIN_MTU + WEFT_OVERHEAD)
+	uint32_t overhead = format_overhead(format);
+
+	if (mtu < IP4_MIN_MTU + overhead)
 		return IP4_MIN_MTU;
 	if (mtu > IP4_MAX_LEN)
 		mtu = IP4_MAX_LEN;
-	return (uint16_t)(mtu - WEFT_OVERHEAD);
+	return (uint16_t)(mtu - overhead);
+}
+
+/* Flannel's udp backend does not bring marks back, so its packets are not marked (section 4.3). */
+uint8_t outer_tos(const struct forward_thread *t, const struct forward_route *route, uint8_t tos)
+{
+	uint8_t outer = t->table->dscp_inherited ? tos & ~IPTOS_ECN_MASK : t->table->tos;
+
+	return route->format == WEFT_FORMAT_UDP ? outer : outer | (tos & IPTOS_ECN_MASK);
+}
+
+void control_add(struct msghdr *msg, int level, int type, const void *data, size_t len)
+{
+	struct cmsghdr *cmsg = (void *)((char *)msg->msg_control + msg->msg_controllen);
+
+	cmsg->cmsg_level = level;
+	cmsg->cmsg_type = type;
+	cmsg->cmsg_len = CMSG_LEN(len);
+	memcpy(CMSG_DATA(cmsg), data, len);
+	msg->msg_controllen += CMSG_SPACE(len);
+}
+
+int route_socket(const struct forward_thread *t, const struct forward_route *route)
+{
+	return format_protocol(route->format) == IPPROTO_UDP ? t->socket_fd : t->raw_fd;
+}
+
+/* A raw socket takes none. */
+static uint16_t peer_port(const struct forward_table *table, enum weft_format format)
+{
+	if (format == WEFT_FORMAT_VXLAN)
+		return table->vxlan_port;
+	return format == WEFT_FORMAT_UDP ? table->port : 0;
 }
 
 struct sockaddr_in peer_address(const struct forward_thread *t, const struct forward_route *route)
 {
 	return (struct sockaddr_in){
 		.sin_family = AF_INET,
-		.sin_port = htons(t->table->port),
+		.sin_port = htons(peer_port(t->table, route->format)),
 		.sin_addr.s_addr = htonl(route->public_ip),
 	};
 }
@@ -143,17 +178,26 @@ static uint32_t path_mtu(const struct forward_thread *t, const struct forward_ro
 	return (uint32_t)mtu < route->mtu ? (uint32_t)mtu : route->mtu;
 }
 
-static int udp_send(const struct forward_thread *t, const struct forward_route *route, int fd,
-		    const struct forward_pieces *packet)
+static int send_outer(const struct forward_thread *t, const struct forward_route *route, int fd,
+		      const struct forward_pieces *packet)
 {
+	const uint8_t *head = packet->piece[FORWARD_HEAD].iov_base;
 	struct sockaddr_in peer = peer_address(t, route);
+	int tos = outer_tos(t, route, head[1]);
+	union {
+		char room[OUTER_CONTROL_LEN];
+		struct cmsghdr align;
+	} control = {0};
 	struct msghdr msg = {
 		.msg_name = &peer,
 		.msg_namelen = sizeof(peer),
 		.msg_iov = (struct iovec *)packet->piece,
-		.msg_iovlen = packet->piece[1].iov_len ? 2 : 1,
+		.msg_iovlen = FORWARD_PIECES,
+		.msg_control = control.room,
 	};
 
+	if (tos)
+		control_add(&msg, IPPROTO_IP, IP_TOS, &tos, sizeof(tos));
 	return sendmsg(fd, &msg, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
@@ -161,16 +205,16 @@ static int udp_send(const struct forward_thread *t, const struct forward_route *
  * Rare, so the switch of the socket's mode costs nothing where it matters. Of the thread's own
  * socket, as no other may send from it in between.
  */
-static int udp_send_fragmented(const struct forward_thread *t, const struct forward_route *route,
-			       const struct forward_pieces *packet)
+static int send_fragmented(const struct forward_thread *t, const struct forward_route *route,
+			   const struct forward_pieces *packet)
 {
 	const int dont = IP_PMTUDISC_DONT, always = IP_PMTUDISC_DO;
-	int err;
+	int fd = route_socket(t, route), err;
 
-	if (setsockopt(t->socket_fd, IPPROTO_IP, IP_MTU_DISCOVER, &dont, sizeof(dont)) < 0)
+	if (setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &dont, sizeof(dont)) < 0)
 		return -errno;
-	err = udp_send(t, route, t->socket_fd, packet);
-	if (setsockopt(t->socket_fd, IPPROTO_IP, IP_MTU_DISCOVER, &always, sizeof(always)) < 0)
+	err = send_outer(t, route, fd, packet);
+	if (setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &always, sizeof(always)) < 0)
 		return -errno;
 	return err;
 }
@@ -185,7 +229,7 @@ static enum weft_reason refuse_too_big(struct forward_thread *t, const struct fo
 		return WEFT_R_TOO_BIG;
 	if (ask_kernel)
 		mtu = path_mtu(t, route);
-	answer(t, packet, info, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, inner_mtu(mtu));
+	answer(t, packet, info, ICMP_DEST_UNREACH, ICMP_FRAG_NEEDED, inner_mtu(mtu, route->format));
 	return WEFT_R_TOO_BIG;
 }
 
@@ -193,23 +237,24 @@ static enum weft_reason refuse_too_big(struct forward_thread *t, const struct fo
 enum weft_reason send_packet(struct forward_thread *t, const struct forward_route *route, int fd,
 			     const struct forward_pieces *packet)
 {
-	const uint8_t *head = packet->piece[0].iov_base;
+	const struct iovec *piece = packet->piece;
+	const uint8_t *head = piece[FORWARD_HEAD].iov_base;
 	struct ip4_info info;
 	bool fits, df;
 	int err = -EMSGSIZE;
 
-	if (ip4_parse(head, packet->piece[0].iov_len + packet->piece[1].iov_len, &info))
+	if (ip4_parse(head, piece[FORWARD_HEAD].iov_len + piece[FORWARD_BODY].iov_len, &info))
 		return WEFT_R_BAD_IP4;
-	fits = info.len <= inner_mtu(route->mtu);
+	fits = info.len <= inner_mtu(route->mtu, route->format);
 	df = info.frag_off & IP_DF;
 	if (!fits && df)
 		return refuse_too_big(t, route, head, &info, false);
 	if (fits)
-		err = udp_send(t, route, fd, packet);
+		err = send_outer(t, route, fd, packet);
 	if (err == -EMSGSIZE && df)
 		return refuse_too_big(t, route, head, &info, true);
 	if (err == -EMSGSIZE)
-		err = udp_send_fragmented(t, route, packet);
+		err = send_fragmented(t, route, packet);
 	if (err == -EMSGSIZE)
 		return WEFT_R_TOO_BIG;
 	return err ? WEFT_R_SEND : WEFT_R_OK;

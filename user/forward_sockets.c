@@ -39,12 +39,13 @@ static int socket_set(int fd, int level, int option, int value)
 }
 
 /* Not yet bound. */
-static int socket_open(int *out)
+static int socket_open(uint8_t protocol, int *out)
 {
+	int type = protocol == IPPROTO_UDP ? SOCK_DGRAM : SOCK_RAW;
 	_close_ int fd = -1;
 	int err;
 
-	fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	fd = socket(AF_INET, type | SOCK_CLOEXEC | SOCK_NONBLOCK, protocol);
 	if (fd < 0)
 		return -errno;
 	/* The address may come after us, or go and come back. */
@@ -69,17 +70,33 @@ static int socket_bind(const struct forward *fwd, int fd, uint16_t port)
 	return bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0 ? -errno : 0;
 }
 
-/* Only the first shows whether another program owns the port: the others want to share it. */
-static int open_receiver(const struct forward *fwd, bool first, int *out)
+static uint16_t port_of(const struct forward *fwd, enum weft_format format)
 {
-	int err = socket_open(out);
+	if (format == WEFT_FORMAT_VXLAN)
+		return fwd->config.vxlan_port;
+	return format == WEFT_FORMAT_UDP ? fwd->config.port : 0;
+}
 
-	if (err == 0 && !first)
+/* With the TOS of each packet, as its ECN field is for the inner one. */
+static int open_bound(const struct forward *fwd, enum weft_format format, bool shared, int *out)
+{
+	int err = socket_open(format_protocol(format), out);
+
+	if (err == 0 && shared)
 		err = socket_set(*out, SOL_SOCKET, SO_REUSEPORT, 1);
+	if (err == 0)
+		err = socket_set(*out, IPPROTO_IP, IP_RECVTOS, 1);
 	if (err)
 		return err;
 	socket_set_buffer(*out, SO_RCVBUFFORCE, SO_RCVBUF);
-	err = socket_bind(fwd, *out, fwd->config.port);
+	return socket_bind(fwd, *out, port_of(fwd, format));
+}
+
+/* Only the first shows whether another program owns the port: the others want to share it. */
+static int open_receiver(const struct forward *fwd, bool first, int *out)
+{
+	int err = open_bound(fwd, fwd->steered, !first, out);
+
 	if (err == 0 && first && fwd->config.n_queues > 1)
 		err = socket_set(*out, SOL_SOCKET, SO_REUSEPORT, 1);
 	return err;
@@ -98,7 +115,7 @@ static int refuse_all(int fd)
 /* The first free port of the class. */
 static int open_sender(const struct forward *fwd, size_t class, int *out)
 {
-	int err = socket_open(out);
+	int err = socket_open(IPPROTO_UDP, out);
 
 	if (err == 0)
 		err = refuse_all(*out);
@@ -129,17 +146,71 @@ static void open_senders(struct forward *fwd, size_t n)
 
 static void steer_receivers(const struct forward *fwd)
 {
-	int err = forward_steer(fwd->sockets[0], fwd->config.port, (uint32_t)fwd->config.n_queues);
+	int err = forward_steer(fwd->sockets[0], port_of(fwd, fwd->steered),
+				(uint32_t)fwd->config.n_queues);
 
 	if (err)
 		log_warn("the kernel chooses the socket of each flow: %s", strerror(-err));
 }
 
+/* Every raw socket gets a copy of every packet, so those that send take none. */
+static int open_raws(struct forward *fwd)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < fwd->config.n_queues && err == 0; i++) {
+		err = socket_open(IPPROTO_IPIP, &fwd->raws[i]);
+		if (err == 0)
+			err = refuse_all(fwd->raws[i]);
+		if (err == 0)
+			err = socket_bind(fwd, fwd->raws[i], 0);
+	}
+	return err;
+}
+
+/* Peers send another format than this to us, unless they have not heard yet. */
+static int open_other(struct forward *fwd, enum weft_format format)
+{
+	int *fd = &fwd->others[format];
+	int err = open_bound(fwd, format, false, fd);
+
+	if (err == 0 || fwd->config.format == format)
+		return err;
+	log_info("format %s is not received: %s", format_name(format), strerror(-err));
+	cleanup_close(fd);
+	return 0;
+}
+
+static int open_ipip(struct forward *fwd)
+{
+	int err = open_other(fwd, WEFT_FORMAT_IPIP);
+
+	return err || fwd->others[WEFT_FORMAT_IPIP] < 0 ? err : open_raws(fwd);
+}
+
+/* Formats that few peers send, if any. */
+static int open_others(struct forward *fwd)
+{
+	const struct forward_config *config = &fwd->config;
+	int err = 0;
+
+	if (fwd->steered != WEFT_FORMAT_UDP)
+		err = open_other(fwd, WEFT_FORMAT_UDP);
+	if (err == 0 && config->vxlan_port && fwd->steered != WEFT_FORMAT_VXLAN)
+		err = open_other(fwd, WEFT_FORMAT_VXLAN);
+	if (err == 0 && config->ipip)
+		err = open_ipip(fwd);
+	return err;
+}
+
 int sockets_open(struct forward *fwd)
 {
 	size_t n = fwd->config.n_queues;
-	int err = 0;
+	int err;
 
+	if (fwd->config.format == WEFT_FORMAT_VXLAN && fwd->config.vxlan_port)
+		fwd->steered = WEFT_FORMAT_VXLAN;
+	err = open_others(fwd);
 	for (size_t i = 0; i < n && err == 0; i++)
 		err = open_receiver(fwd, i == 0, &fwd->sockets[i]);
 	if (err)
@@ -166,7 +237,9 @@ void forward_set_merging(struct forward *fwd, bool on)
 void sockets_init(struct forward *fwd)
 {
 	for (size_t i = 0; i < FORWARD_QUEUES_MAX; i++)
-		fwd->sockets[i] = fwd->senders[i] = -1;
+		fwd->sockets[i] = fwd->senders[i] = fwd->raws[i] = -1;
+	for (size_t i = 0; i < WEFT_FORMAT_MAX; i++)
+		fwd->others[i] = -1;
 }
 
 void sockets_close(struct forward *fwd)
@@ -174,5 +247,8 @@ void sockets_close(struct forward *fwd)
 	for (size_t i = 0; i < FORWARD_QUEUES_MAX; i++) {
 		cleanup_close(&fwd->sockets[i]);
 		cleanup_close(&fwd->senders[i]);
+		cleanup_close(&fwd->raws[i]);
 	}
+	for (size_t i = 0; i < WEFT_FORMAT_MAX; i++)
+		cleanup_close(&fwd->others[i]);
 }

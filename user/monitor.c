@@ -142,7 +142,7 @@ static int answer_metrics(struct monitor *monitor, struct http_answer *answer)
 		.ready = report_ready(a),
 		.version = WEFT_VERSION,
 		.datapath = datapath_name(a),
-		.format = "udp",
+		.format = format_name(a->format),
 		.start_time_s = monitor->start_time_s,
 		.resident_bytes = resident_bytes(),
 		.open_fds = open_fds(),

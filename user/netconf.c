@@ -17,6 +17,8 @@ static_assert(NETCONF_ERROR_LEN == JSON_ERROR_LEN, "one buffer serves both");
 #define MAX_SUBNET_LEN 30 /* two host addresses: the tunnel's and the bridge's */
 #define MAX_NETWORK_LEN 28 /* four subnets of MAX_SUBNET_LEN */
 #define USUAL_SUBNET_LEN 24
+#define USUAL_VNI 1 /* flannel's */
+#define VNI_MAX 0xffffff
 
 static const struct prefix4 not_for_pods[] = {
 	{0x00000000, 8}, /* "this network"; also what a default route would contain */
@@ -135,10 +137,20 @@ static int parse_bounds(const struct json_place *root, struct netconf *conf)
 	return 0;
 }
 
+/* Two formats cannot share a port. */
+static int refuse_port(const struct json_place *backend, const struct netconf *conf)
+{
+	if (conf->port != conf->vxlan_port)
+		return 0;
+	return json_refuse(
+		backend, "Port", "%u is that of format %s", conf->port,
+		format_name(conf->format == WEFT_FORMAT_UDP ? WEFT_FORMAT_VXLAN : WEFT_FORMAT_UDP));
+}
+
 static int parse_backend_object(const struct json_place *backend, struct netconf *conf)
 {
 	char quote[JSON_QUOTE_LEN];
-	json_int_t port = WEFT_UDP_PORT;
+	json_int_t port = 0, vni = conf->vni;
 	const char *type;
 	int found = json_member_string(backend, "Type", &type);
 
@@ -146,13 +158,20 @@ static int parse_backend_object(const struct json_place *backend, struct netconf
 		return found;
 	if (!found)
 		return json_refuse(backend, "Type", "missing");
-	if (strcasecmp(type, "udp"))
-		return json_refuse(backend, "Type", "%s is not available yet: only \"udp\" is",
+	conf->format = format_find(type);
+	if (conf->format == WEFT_FORMAT_MAX)
+		return json_refuse(backend, "Type", "%s is not available: udp, vxlan and ipip are",
 				   json_quote(type, quote));
-	if (json_member_int(backend, "Port", 1, UINT16_MAX, &port) < 0)
+	if (json_member_int(backend, "Port", conf->format == WEFT_FORMAT_VXLAN ? 0 : 1, UINT16_MAX,
+			    &port) < 0 ||
+	    json_member_int(backend, "VNI", 0, VNI_MAX, &vni) < 0)
 		return -EINVAL;
-	conf->port = port;
-	return 0;
+	if (port && conf->format == WEFT_FORMAT_VXLAN)
+		conf->vxlan_port = port;
+	else if (port && conf->format == WEFT_FORMAT_UDP)
+		conf->port = port;
+	conf->vni = (uint32_t)vni;
+	return refuse_port(backend, conf);
 }
 
 static int parse_backend(const struct json_place *root, struct netconf *conf)
@@ -162,6 +181,8 @@ static int parse_backend(const struct json_place *root, struct netconf *conf)
 	backend.object = json_member(root, "Backend");
 	backend.path = "$.Backend";
 	conf->port = WEFT_UDP_PORT;
+	conf->vxlan_port = WEFT_VXLAN_PORT;
+	conf->vni = USUAL_VNI;
 	if (!backend.object)
 		return 0;
 	if (!json_is_object(backend.object))
@@ -271,18 +292,22 @@ static bool same_prefix(struct prefix4 a, struct prefix4 b)
 	return a.addr == b.addr && a.len == b.len;
 }
 
+bool netconf_same_backend(const struct netconf *a, const struct netconf *b)
+{
+	return a->format == b->format && a->port == b->port && a->vxlan_port == b->vxlan_port &&
+	       a->vni == b->vni;
+}
+
 bool netconf_equal(const struct netconf *a, const struct netconf *b)
 {
 	if (!same_prefix(a->network, b->network) || a->subnet_len != b->subnet_len ||
 	    a->subnet_min != b->subnet_min || a->subnet_max != b->subnet_max ||
-	    a->port != b->port || !same_prefix(a->own, b->own) || a->n_leases != b->n_leases)
+	    !netconf_same_backend(a, b) || !same_prefix(a->own, b->own) ||
+	    a->n_leases != b->n_leases)
 		return false;
-	for (size_t i = 0; i < a->n_leases; i++) {
-		if (!same_prefix(a->leases[i].subnet, b->leases[i].subnet) ||
-		    a->leases[i].public_ip != b->leases[i].public_ip ||
-		    strcmp(a->leases[i].backend, b->leases[i].backend))
+	for (size_t i = 0; i < a->n_leases; i++)
+		if (!lease_equal(&a->leases[i], &b->leases[i]))
 			return false;
-	}
 	return true;
 }
 

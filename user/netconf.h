@@ -11,6 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "format.h"
+
 #define NETCONF_ERROR_LEN 512
 /* 65,536 leases take 4 MiB; what is larger is no configuration. */
 #define NETCONF_MAX_SIZE (16u << 20)
@@ -27,21 +29,23 @@ struct prefix4 {
 struct lease {
 	struct prefix4 subnet;
 	uint32_t public_ip; /* host byte order */
-	char backend[LEASE_BACKEND_LEN]; /* "" for udp; of others there is no more than this */
+	enum weft_format format; /* that its node is to be sent; WEFT_FORMAT_MAX: none of ours */
+	bool announced; /* by the lease itself; if not, it is the network's */
+	char backend[LEASE_BACKEND_LEN]; /* BackendType; "" for none and for udp */
+	struct vtep vtep; /* of format vxlan; made up where the lease tells nothing */
 };
 
-/* Can it be sent to? */
-static inline bool lease_is_routed(const struct lease *lease)
-{
-	return !lease->backend[0];
-}
+bool lease_equal(const struct lease *a, const struct lease *b);
 
 struct netconf {
 	struct prefix4 network;
 	uint8_t subnet_len;
 	uint32_t subnet_min; /* host byte order, inclusive */
 	uint32_t subnet_max;
-	uint16_t port; /* overlay UDP port, host byte order */
+	enum weft_format format; /* of this network, by its Backend.Type */
+	uint16_t port; /* UDP port of format udp, host byte order */
+	uint16_t vxlan_port; /* host byte order */
+	uint32_t vni; /* of format vxlan */
 	struct lease *leases; /* owned; sorted by subnet address, no two overlap */
 	size_t n_leases;
 	struct prefix4 own; /* this node's lease; len 0: the one that its address holds */
@@ -76,6 +80,16 @@ int netconf_parse_network(const char *text, size_t len, struct netconf *out,
 			  char error[NETCONF_ERROR_LEN]);
 void netconf_free(struct netconf *conf);
 bool netconf_equal(const struct netconf *a, const struct netconf *b);
+/* Format, ports and VNI. */
+bool netconf_same_backend(const struct netconf *a, const struct netconf *b);
+/* Another format than the network's own, also of leases that announce none. */
+void netconf_set_format(struct netconf *conf, enum weft_format format);
+/* Can the lease's node be sent to? */
+static inline bool netconf_is_routed(const struct netconf *conf, const struct lease *lease)
+{
+	return lease->format < WEFT_FORMAT_VXLAN || lease->format == WEFT_FORMAT_IPIP ||
+	       (lease->format == WEFT_FORMAT_VXLAN && lease->vtep.vni == conf->vni);
+}
 /* The lease held by public_ip, or NULL. Host byte order. */
 const struct lease *netconf_lease_of(const struct netconf *conf, uint32_t public_ip);
 /* The lease of exactly this subnet, or NULL. */

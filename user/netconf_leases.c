@@ -77,8 +77,8 @@ static int parse_public_ip(const struct json_place *at, struct prefix4 network, 
 	return 0;
 }
 
-static int parse_entries(const struct json_place *root, const json_t *list, struct prefix4 network,
-			 struct entry *entries)
+static int parse_entries(const struct json_place *root, const json_t *list,
+			 const struct netconf *conf, struct entry *entries)
 {
 	struct json_place at = {.path = LEASES, .error = root->error};
 	size_t n = json_array_size(list);
@@ -90,9 +90,11 @@ static int parse_entries(const struct json_place *root, const json_t *list, stru
 		entries[i].index = i;
 		if (!json_is_object(at.object))
 			return json_refuse(&at, NULL, "must be an object");
-		err = parse_subnet(&at, network, &entries[i].lease.subnet);
+		err = parse_subnet(&at, conf->network, &entries[i].lease.subnet);
 		if (err == 0)
-			err = parse_public_ip(&at, network, &entries[i].lease.public_ip);
+			err = parse_public_ip(&at, conf->network, &entries[i].lease.public_ip);
+		if (err == 0)
+			err = lease_parse_backend(&at, conf->format, conf->vni, &entries[i].lease);
 		if (err)
 			return err;
 	}
@@ -191,7 +193,7 @@ static int read_list(const struct json_place *root, const json_t *list, struct n
 		json_refuse(root, "Leases", "out of memory");
 		return -ENOMEM;
 	}
-	err = parse_entries(root, list, conf->network, entries);
+	err = parse_entries(root, list, conf, entries);
 	if (err == 0)
 		err = check_entries(root, entries, n);
 	if (err)

@@ -11,5 +11,11 @@
  * -ENOMEM; conf->leases may be set on failure too and is the caller's either way.
  */
 int netconf_parse_leases(const struct json_place *root, struct netconf *conf);
+/*
+ * Read BackendType and BackendData of a lease whose public_ip is set. usual: the format of one that
+ * names none; vni: of one that tells none. -EINVAL with the error filled.
+ */
+int lease_parse_backend(const struct json_place *at, enum weft_format usual, uint32_t vni,
+			struct lease *lease);
 
 #endif

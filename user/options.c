@@ -272,15 +272,41 @@ static int set_metrics(const char *arg, void *field, const char **why)
 	return set_text(arg, field, why);
 }
 
-/* What the contract promises and this version does not do is refused by name, never ignored. */
-
-static int check_format(const char *arg, void *field, const char **why)
+static int set_format(const char *arg, void *field, const char **why)
 {
-	(void)field;
-	if (!strcmp(arg, "vxlan") || !strcmp(arg, "ipip"))
-		return refuse(why, UNAVAILABLE ", only udp is");
-	if (strcmp(arg, "udp"))
-		return refuse(why, "must be udp");
+	enum weft_format format = format_find(arg);
+
+	if (format == WEFT_FORMAT_MAX)
+		return refuse(why, "must be udp, vxlan or ipip");
+	*(enum weft_format *)field = format;
+	return 0;
+}
+
+static int set_receive(const char *arg, void *field, const char **why)
+{
+	static const char *const names[] = {
+		[RECEIVE_AUTO] = "auto",
+		[RECEIVE_KERNEL] = "kernel",
+		[RECEIVE_AGGREGATE] = "aggregate",
+		[RECEIVE_STRIP] = "strip",
+		NULL,
+	};
+	int mode = choose(arg, names);
+
+	if (!strcmp(arg, "xdp"))
+		return refuse(why, UNAVAILABLE ", only kernel, aggregate and strip are");
+	if (mode < 0)
+		return refuse(why, "must be auto, kernel, aggregate or strip");
+	*(enum receive_mode *)field = mode;
+	return 0;
+}
+
+static int set_dscp(const char *arg, void *field, const char **why)
+{
+	if (!strcmp(arg, "inherit"))
+		*(unsigned int *)field = DSCP_INHERIT;
+	else if (set_number(arg, 0, DSCP_INHERIT - 1, field))
+		return refuse(why, "must be 0 to 63, or inherit");
 	return 0;
 }
 
@@ -344,7 +370,12 @@ static const struct spec {
 	 0},
 	{"protocol", "NAME", "only flows of tcp, udp or icmp", FLOWS, set_protocol,
 	 FIELD(flow_protocol), 0},
-	{"format", "NAME", "wire format: udp (udp)", RUN, check_format, 0, 0},
+	{"format", "NAME", "wire format: udp, vxlan or ipip (the network's)", RUN, set_format,
+	 FIELD(format), 0},
+	{"receive", "HOW", "who merges what comes in: auto, kernel, aggregate or strip (auto)", RUN,
+	 set_receive, FIELD(receive), 0},
+	{"outer-dscp", "N|inherit", "DSCP of outer packets: 0 to 63, or the inner one's (0)", RUN,
+	 set_dscp, FIELD(outer_dscp), 0},
 	{"peer-check", "on|off", "accept packets only from the lease that owns them (on)", RUN,
 	 set_switch, FIELD(peer_check), 0},
 	{"source-port-entropy", "on|off", "outer source port from the inner flow's hash (on)", RUN,
@@ -470,7 +501,11 @@ static error_t parse_one(int key, char *arg, struct argp_state *state)
 }
 
 static const struct options defaults = {
-	.etcd = {.prefix = "/coreos.com/network", .lease_ttl = 86400, .renew_margin = 3600},
+	.etcd = {.prefix = "/coreos.com/network",
+		 .lease_ttl = 86400,
+		 .renew_margin = 3600,
+		 .format = WEFT_FORMAT_MAX},
+	.format = WEFT_FORMAT_MAX,
 	.bridge = "cni0",
 	.tun = "flannel0",
 	.approve_ttl = 30,
@@ -514,6 +549,7 @@ int options_parse(const char *verb, int argc, char **argv, struct options *out)
 	if (argp_parse(&argp, argc ? argc : 1, args, ARGP_NO_EXIT | ARGP_NO_HELP, NULL, &parse))
 		return -EINVAL;
 	*out = parse.options;
+	out->etcd.format = out->format;
 	if (parse.class == RUN)
 		out->etcd.cache_file = name_cache(out->state_dir);
 	return 0;

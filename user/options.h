@@ -19,7 +19,10 @@ enum weft_exit {
 enum datapath_mode { DATAPATH_AUTO, DATAPATH_BPF, DATAPATH_TUN };
 enum approve_mode { APPROVE_HOST, APPROVE_NONE };
 enum tun_io { TUN_IO_BATCH, TUN_IO_PLAIN };
+enum receive_mode { RECEIVE_AUTO, RECEIVE_KERNEL, RECEIVE_AGGREGATE, RECEIVE_STRIP };
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
+
+#define DSCP_INHERIT 64 /* one more than there are: the inner packet's */
 
 struct options {
 	const char *store; /* required by run and check */
@@ -34,6 +37,9 @@ struct options {
 	enum tun_io tun_io; /* batch */
 	enum attach_mode attach; /* --attach auto|tcx|clsact */
 	enum approve_mode approve; /* host */
+	enum weft_format format; /* --format; WEFT_FORMAT_MAX: the network's */
+	enum receive_mode receive; /* auto */
+	unsigned int outer_dscp; /* --outer-dscp, 0; DSCP_INHERIT */
 	unsigned int approve_ttl; /* --approve-ttl, seconds, 30 */
 	unsigned int approve_max; /* --approve-max, entries, WEFT_APPROVE_MAX */
 	bool peer_check; /* --peer-check on|off, on */

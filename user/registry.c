@@ -6,10 +6,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <weft/abi.h>
 
-#include "json_path.h"
+#include "netconf_priv.h"
 #include "prefix4.h"
 #include "util.h"
 
@@ -17,6 +16,7 @@
 
 struct registry {
 	struct prefix4 network;
+	uint32_t vni;
 	unsigned int listing; /* the latest */
 	struct registry_entry *entries; /* by address, the wider of two first */
 	size_t n, room;
@@ -32,12 +32,20 @@ const char *registry_key(struct prefix4 subnet, char *buf)
 	return buf;
 }
 
-const char *registry_value(uint32_t public_ip, char *buf)
+const char *registry_value(const struct lease *lease, char *buf)
 {
-	char ip[INET_ADDRSTRLEN];
+	char ip[INET_ADDRSTRLEN], mac[MAC_STRLEN];
+	int n = snprintf(buf, REGISTRY_VALUE_LEN, "{\"PublicIP\":\"%s\",\"PublicIPv6\":null",
+			 ip4_format(lease->public_ip, ip));
 
-	snprintf(buf, REGISTRY_VALUE_LEN, "{\"PublicIP\":\"%s\",\"PublicIPv6\":null}",
-		 ip4_format(public_ip, ip));
+	if (lease->format != WEFT_FORMAT_UDP)
+		n += snprintf(buf + n, REGISTRY_VALUE_LEN - n, ",\"BackendType\":\"%s\"",
+			      lease->backend);
+	if (lease->format == WEFT_FORMAT_VXLAN)
+		n += snprintf(buf + n, REGISTRY_VALUE_LEN - n,
+			      ",\"BackendData\":{\"VNI\":%u,\"VtepMAC\":\"%s\"}", lease->vtep.vni,
+			      format_mac(lease->vtep.mac, mac));
+	snprintf(buf + n, REGISTRY_VALUE_LEN - n, "}");
 	return buf;
 }
 
@@ -84,21 +92,6 @@ static int parse_key(const char *path, struct prefix4 *out, char *error)
 	return out->len > MAX_LEASE_LEN ? refuse(error, "the subnet is smaller than a /30") : 0;
 }
 
-/* Absent and empty mean udp (flannel.md 11.7). */
-static int parse_backend(const struct json_place *root, struct lease *lease)
-{
-	const char *type = "";
-
-	if (json_member_string(root, "BackendType", &type) < 0)
-		return -EINVAL;
-	if (strcasecmp(type, "udp") == 0)
-		type = "";
-	if (strlen(type) >= sizeof(lease->backend))
-		return json_refuse(root, "BackendType", "longer than any that is known");
-	strcpy(lease->backend, type);
-	return 0;
-}
-
 /* An address of the overlay would send the overlay's own packets into the overlay. */
 static bool is_owner(struct prefix4 network, uint32_t addr)
 {
@@ -123,10 +116,10 @@ static int parse_members(const struct json_place *root, struct prefix4 network, 
 		return json_refuse(root, "PublicIP", "%s is not an IPv4 address", quote);
 	if (!is_owner(network, lease->public_ip))
 		return json_refuse(root, "PublicIP", "%s is not an address a node can have", quote);
-	return parse_backend(root, lease);
+	return 0;
 }
 
-static int parse_value(const struct etcd_kv *kv, struct prefix4 network, struct lease *lease,
+static int parse_value(const struct registry *r, const struct etcd_kv *kv, struct lease *lease,
 		       char *error)
 {
 	struct json_place root = {.path = "$", .index = -1, .error = error};
@@ -136,7 +129,10 @@ static int parse_value(const struct etcd_kv *kv, struct prefix4 network, struct 
 	if (!document)
 		return refuse(error, "the value is not JSON");
 	root.object = document;
-	err = parse_members(&root, network, lease);
+	err = parse_members(&root, r->network, lease);
+	if (err == 0) /* absent and empty mean udp (flannel.md 11.7) */
+		err = lease_parse_backend(&root, WEFT_FORMAT_UDP, r->vni, lease);
+	lease->announced = true;
 	json_decref(document);
 	return err;
 }
@@ -197,12 +193,6 @@ static struct registry_entry *insert(struct registry *r, struct prefix4 subnet)
 	r->n++;
 	r->entries[at] = (struct registry_entry){.lease = {.subnet = subnet}};
 	return &r->entries[at];
-}
-
-static bool same_lease(const struct lease *a, const struct lease *b)
-{
-	return compare(a->subnet, b->subnet) == 0 && a->public_ip == b->public_ip &&
-	       strcmp(a->backend, b->backend) == 0;
 }
 
 static void note_seen(const struct registry *r, struct registry_entry *entry)
@@ -270,12 +260,12 @@ int registry_put(struct registry *r, const struct etcd_kv *kv, char error[NETCON
 	if (err)
 		return err;
 	entry = find(r, lease.subnet);
-	err = parse_value(kv, r->network, &lease, error);
+	err = parse_value(r, kv, &lease, error);
 	if (err == 0 && entry && is_claim(entry, kv, &lease))
 		err = refuse_claim(entry, &lease, error);
 	if (err)
 		return note_refused(r, entry, kv, err);
-	if (entry && same_lease(&entry->lease, &lease)) {
+	if (entry && lease_equal(&entry->lease, &lease)) {
 		note_revisions(r, entry, kv);
 		return 0;
 	}
@@ -315,6 +305,7 @@ void registry_set_config(struct registry *r, const struct netconf *conf)
 	size_t kept = 0;
 
 	r->network = conf->network;
+	r->vni = conf->vni;
 	for (size_t i = 0; i < r->n; i++)
 		if (is_inside(r, &r->entries[i]))
 			r->entries[kept++] = r->entries[i];

@@ -26,9 +26,9 @@ struct registry_entry {
 #define REGISTRY_KEY_LEN PREFIX4_STRLEN
 /* "10.9.17.0-24"; buf of REGISTRY_KEY_LEN. Returns buf. */
 const char *registry_key(struct prefix4 subnet, char *buf);
-/* Of a node that speaks format udp, as flannel writes it. */
-#define REGISTRY_VALUE_LEN 64
-const char *registry_value(uint32_t public_ip, char *buf);
+/* As flannel's backends write it; buf of REGISTRY_VALUE_LEN. Returns buf. */
+#define REGISTRY_VALUE_LEN 192
+const char *registry_value(const struct lease *lease, char *buf);
 
 /* -ENOMEM. */
 int registry_new(struct registry **out);

@@ -16,11 +16,13 @@ static json_t *config_json(const struct netconf *conf)
 {
 	char network[PREFIX4_STRLEN], min[INET_ADDRSTRLEN], max[INET_ADDRSTRLEN];
 	_free_ char *text = NULL;
-	json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:{s:s, s:i}}", "Network",
+	bool vxlan = conf->format == WEFT_FORMAT_VXLAN;
+	json_t *json = json_pack("{s:s, s:i, s:s, s:s, s:{s:s, s:i, s:i}}", "Network",
 				 prefix4_format(conf->network, network), "SubnetLen",
 				 conf->subnet_len, "SubnetMin", ip4_format(conf->subnet_min, min),
 				 "SubnetMax", ip4_format(conf->subnet_max, max), "Backend", "Type",
-				 "udp", "Port", conf->port);
+				 format_name(conf->format), "Port",
+				 vxlan ? conf->vxlan_port : conf->port, "VNI", (int)conf->vni);
 
 	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
@@ -29,12 +31,11 @@ static json_t *config_json(const struct netconf *conf)
 
 static json_t *entry_json(const struct registry_entry *entry)
 {
-	char key[REGISTRY_KEY_LEN], ip[INET_ADDRSTRLEN];
-	json_t *value = json_sprintf("{\"PublicIP\":\"%s\",\"BackendType\":\"%s\"}",
-				     ip4_format(entry->lease.public_ip, ip), entry->lease.backend);
+	char key[REGISTRY_KEY_LEN], value[REGISTRY_VALUE_LEN];
 
-	return json_pack("{s:s, s:o, s:I}", "key", registry_key(entry->lease.subnet, key), "value",
-			 value, "created", (json_int_t)entry->create_revision);
+	return json_pack("{s:s, s:s, s:I}", "key", registry_key(entry->lease.subnet, key), "value",
+			 registry_value(&entry->lease, value), "created",
+			 (json_int_t)entry->create_revision);
 }
 
 static char *cache_text(const struct netconf *conf, const struct registry *r)

@@ -122,17 +122,18 @@ static json_t *report_status(const struct agent *a)
 
 	return json_pack(
 		"{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
-		" s:I, s:i, s:s, s:s, s:i, s:s, s:o, s:o, s:o}",
-		"datapath", a->datapath ? "bpf" : "tun", "format", "udp", "approve",
-		a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
+		" s:I, s:i, s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:o, s:o}",
+		"datapath", a->datapath ? "bpf" : "tun", "format", format_name(a->format),
+		"approve", a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
 		json_array_size(not_ready) == 0, "subnet", prefix_json(a->own.subnet), "public_ip",
 		ip_json(a->public_ip), "mtu", (int)a->mtu, "network", prefix_json(a->conf.network),
 		"port", (int)a->conf.port, "uplink", up->ifname, "tun", a->tun.ifname, "bridge",
 		a->opt->bridge, "store", a->opt->store, "store_error", a->store_error, "leases",
 		(json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version", WEFT_VERSION,
 		"tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch", "tun_queues",
-		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "not_ready",
-		not_ready, "hooks", report_hooks(a), "registry", report_store(a));
+		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "receive",
+		receive_name(a), "vxlan_port", (int)a->conf.vxlan_port, "not_ready", not_ready,
+		"hooks", report_hooks(a), "registry", report_store(a));
 }
 
 static json_t *report_peer(const struct agent *a, const struct lease *lease)
@@ -145,10 +146,11 @@ static json_t *report_peer(const struct agent *a, const struct lease *lease)
 		if_indextoname(hop.ifindex, ifname);
 	return json_pack("{s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:s, s:i}", "public_ip",
 			 ip_json(lease->public_ip), "subnet", prefix_json(lease->subnet), "backend",
-			 lease_is_routed(lease) ? "udp" : lease->backend, "routed",
-			 lease_is_routed(lease), "resolved", hop.resolved, "next_hop",
-			 ip_json(hop.gateway), "mac", mac_json(hop.dst_mac), "ifname", ifname,
-			 "mtu", (int)hop.mtu);
+			 lease->format < WEFT_FORMAT_MAX ? format_name(lease->format)
+							 : lease->backend,
+			 "routed", netconf_is_routed(&a->conf, lease), "resolved", hop.resolved,
+			 "next_hop", ip_json(hop.gateway), "mac", mac_json(hop.dst_mac), "ifname",
+			 ifname, "mtu", (int)hop.mtu);
 }
 
 static json_t *report_peers(const struct agent *a)
@@ -169,7 +171,7 @@ static json_t *report_routes(const struct agent *a)
 		const struct lease *lease = &a->conf.leases[i];
 		bool local = apply_is_own(a, lease);
 
-		if (!local && !lease_is_routed(lease))
+		if (!local && !netconf_is_routed(&a->conf, lease))
 			continue;
 		json_array_append_new(routes, json_pack("{s:o, s:o, s:b}", "subnet",
 							prefix_json(lease->subnet), "public_ip",

@@ -93,6 +93,30 @@ int rtnl_link_get(struct nl *nl, uint32_t ifindex, const char *ifname, struct rt
 	return 0;
 }
 
+int rtnl_link_set_up(struct nl *nl, uint32_t ifindex)
+{
+	struct request_buf buf;
+	struct nlmsghdr *nlh = put_header(&buf, RTM_NEWLINK, 0);
+	struct ifinfomsg *ifi = mnl_nlmsg_put_extra_header(nlh, sizeof(*ifi));
+
+	ifi->ifi_index = (int)ifindex;
+	ifi->ifi_flags = IFF_UP | IFF_NOARP;
+	ifi->ifi_change = IFF_UP | IFF_NOARP;
+	return nl_request(nl, nlh, NULL, NULL);
+}
+
+int rtnl_link_delete(struct nl *nl, const char *ifname)
+{
+	struct request_buf buf;
+	struct nlmsghdr *nlh = put_header(&buf, RTM_DELLINK, 0);
+	int err;
+
+	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
+	err = nl_request(nl, nlh, NULL, NULL);
+	return err == -ENODEV ? 0 : err;
+}
+
 /* What a dump has collected: n elements of size bytes. */
 struct array {
 	void *data;

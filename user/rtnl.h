@@ -49,6 +49,10 @@ struct rtnl_neigh {
 int rtnl_link_parse(const struct nlmsghdr *nlh, struct rtnl_link *out);
 /* By index, or by name when ifindex is 0. -ENODEV when there is none. */
 int rtnl_link_get(struct nl *nl, uint32_t ifindex, const char *ifname, struct rtnl_link *out);
+/* Up, and without ARP: for devices that carry no addresses of their own. */
+int rtnl_link_set_up(struct nl *nl, uint32_t ifindex);
+/* 0 when there is none of that name. */
+int rtnl_link_delete(struct nl *nl, const char *ifname);
 /* All links and all IPv4 addresses, in the kernel's order; the caller frees *out. */
 int rtnl_link_dump(struct nl *nl, struct rtnl_link **out, size_t *n);
 int rtnl_addr_dump(struct nl *nl, struct rtnl_addr **out, size_t *n);

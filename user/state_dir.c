@@ -18,6 +18,7 @@
 #include "pins.h"
 #include "port_guard.h"
 #include "util.h"
+#include "vxlan_dev.h"
 
 static void path_of(const char *dir, const char *name, char path[PATH_MAX])
 {
@@ -162,6 +163,8 @@ static int teardown_devices(const char *tun)
 
 	if (err == 0)
 		err = aggregator_delete(nl, tun);
+	if (err == 0)
+		err = vxlan_dev_delete(nl, tun);
 	nl_close(nl);
 	port_guard_delete(tun); /* Refused only where there can be none. */
 	masquerade_delete(tun);

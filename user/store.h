@@ -16,6 +16,7 @@ struct store_options {
 	const char *ca_file, *cert_file, *key_file; /* may be NULL, as the two below */
 	const char *user;
 	const char *password_file; /* its first line; else the environment's */
+	enum weft_format format; /* to be announced; WEFT_FORMAT_MAX: the network's */
 	const char *cache_file; /* the last state, for a start while the registry is away */
 	unsigned int lease_ttl; /* seconds a lease is asked for */
 	unsigned int renew_margin; /* seconds before its end when it is renewed, at most ttl / 2 */

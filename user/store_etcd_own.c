@@ -64,11 +64,30 @@ static void note_lease(struct etcd_store *s, struct prefix4 subnet, int64_t id, 
 	pthread_mutex_unlock(&s->lock);
 }
 
+/* What we are to be known by. */
+static struct lease announcement(const struct etcd_store *s, struct prefix4 subnet)
+{
+	struct lease lease = {
+		.subnet = subnet,
+		.public_ip = s->self.public_ip,
+		.format =
+			s->options->format < WEFT_FORMAT_MAX ? s->options->format : s->conf.format,
+		.announced = true,
+		.vtep = {.vni = s->conf.vni},
+	};
+
+	if (lease.format != WEFT_FORMAT_UDP)
+		snprintf(lease.backend, sizeof(lease.backend), "%s", format_name(lease.format));
+	format_vtep_mac(lease.public_ip, lease.vtep.mac);
+	return lease;
+}
+
 /* 1 in any case but an error: the next listing shows who has it. */
 static int write_own(struct etcd_store *s, struct prefix4 subnet, int64_t lease,
 		     int64_t mod_revision)
 {
 	char path[STORE_PATH_MAX], value[REGISTRY_VALUE_LEN];
+	struct lease self = announcement(s, subnet);
 	bool granted = lease < 0;
 	int err = 0;
 
@@ -77,8 +96,8 @@ static int write_own(struct etcd_store *s, struct prefix4 subnet, int64_t lease,
 		s->own.granted = lease;
 	}
 	if (err == 0)
-		err = etcd_put(s->etcd, own_path(s, subnet, path),
-			       registry_value(s->self.public_ip, value), lease, mod_revision);
+		err = etcd_put(s->etcd, own_path(s, subnet, path), registry_value(&self, value),
+			       lease, mod_revision);
 	if (err == 0 && granted)
 		err = etcd_revoke(s->etcd, lease);
 	return err < 0 ? from_etcd(s, err) : 1;
@@ -96,11 +115,12 @@ static int create(struct etcd_store *s, struct prefix4 subnet)
 static int keep(struct etcd_store *s, const struct registry_entry *entry)
 {
 	const struct registry_entry known = *entry; /* as a call may change the table */
+	const struct lease self = announcement(s, known.lease.subnet);
 	uint64_t asked_ms = clock_ms();
 	int64_t ttl_s = 0;
 	int err = 0;
 
-	if (known.lease.public_ip != s->self.public_ip || known.lease.backend[0])
+	if (!lease_equal(&known.lease, &self))
 		return write_own(s, known.lease.subnet, known.etcd_lease, known.mod_revision);
 	if (known.etcd_lease)
 		err = etcd_keep_alive(s->etcd, known.etcd_lease, &ttl_s);

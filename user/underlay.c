@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
+#include <time.h>
 
 #include "log.h"
 #include "neighbour.h"
@@ -26,6 +27,7 @@
  * an interface. Each peer is therefore looked up again this often, a slice per REFRESH_MS.
  */
 #define REFRESH_S 30
+#define LEARNT_S 600 /* net/ipv4/route.c, DEFAULT_MTU_EXPIRES */
 #define REFRESH_MS 1000
 
 /* An output device that some peer's route has or had. */
@@ -39,6 +41,8 @@ struct device {
 struct peer {
 	uint32_t ip;
 	uint32_t route_mtu; /* 0: the device's */
+	uint32_t learnt_mtu; /* 0: none; see underlay_learn_mtu() */
+	time_t learnt_until; /* CLOCK_BOOTTIME */
 	bool dirty; /* its route must be looked up again */
 	struct device *device; /* NULL: no usable route */
 	struct neighbour *neighbour;
@@ -149,6 +153,14 @@ static bool is_same_nexthop(const struct nexthop *a, const struct nexthop *b)
 	       a->gateway == b->gateway && a->mtu == b->mtu;
 }
 
+static time_t now_s(void)
+{
+	struct timespec now;
+
+	clock_gettime(CLOCK_BOOTTIME, &now);
+	return now.tv_sec;
+}
+
 /* What is not known is 0. */
 static struct nexthop current_nexthop(const struct peer *p)
 {
@@ -160,6 +172,8 @@ static struct nexthop current_nexthop(const struct peer *p)
 	link = &p->device->link;
 	hop.ifindex = link->up ? link->ifindex : 0;
 	hop.mtu = p->route_mtu && p->route_mtu < link->mtu ? p->route_mtu : link->mtu;
+	if (p->learnt_mtu && p->learnt_mtu < hop.mtu && now_s() < p->learnt_until)
+		hop.mtu = p->learnt_mtu;
 	memcpy(hop.src_mac, link->mac, sizeof(hop.src_mac));
 	if (!p->neighbour)
 		return hop;
@@ -234,6 +248,13 @@ static size_t lower_bound(const struct underlay *u, uint32_t ip)
 			high = mid;
 	}
 	return low;
+}
+
+static struct peer *find_peer(const struct underlay *u, uint32_t ip)
+{
+	size_t i = lower_bound(u, ip);
+
+	return i < u->n_peers && u->peers[i].ip == ip ? &u->peers[i] : NULL;
 }
 
 static void mark_dirty(struct underlay *u, uint32_t first, uint32_t last)
@@ -502,17 +523,12 @@ const struct uplink *underlay_uplink(const struct underlay *u)
 	return &u->uplink;
 }
 
-static struct peer *find_peer(const struct underlay *u, uint32_t ip)
-{
-	size_t i = lower_bound(u, ip);
-
-	return i < u->n_peers && u->peers[i].ip == ip ? &u->peers[i] : NULL;
-}
-
 /* Take over what is known about a peer; the old record still holds its references. */
 static void adopt(struct underlay *u, struct peer *p, const struct peer *old)
 {
 	p->route_mtu = old->route_mtu;
+	p->learnt_mtu = old->learnt_mtu;
+	p->learnt_until = old->learnt_until;
 	p->nexthop = old->nexthop;
 	p->dirty = old->dirty;
 	u->n_dirty += p->dirty;
@@ -560,6 +576,19 @@ int underlay_nexthop(const struct underlay *u, uint32_t public_ip, struct nextho
 		return -ENOENT;
 	*out = p->nexthop;
 	return 0;
+}
+
+void underlay_learn_mtu(struct underlay *u, uint32_t public_ip, uint32_t mtu)
+{
+	struct peer *p = find_peer(u, public_ip);
+
+	if (mtu < UNDERLAY_MIN_MTU)
+		mtu = UNDERLAY_MIN_MTU;
+	if (!p || mtu > p->nexthop.mtu)
+		return;
+	p->learnt_mtu = mtu;
+	p->learnt_until = now_s() + LEARNT_S;
+	update_peer(u, p);
 }
 
 void underlay_probe(struct underlay *u, uint32_t public_ip)

@@ -32,7 +32,7 @@ struct nexthop {
 	uint8_t dst_mac[6];
 	uint8_t src_mac[6]; /* of the output device */
 	uint32_t gateway; /* host byte order; the peer itself when on link */
-	uint32_t mtu; /* of the route (metric) or its device: outer bytes */
+	uint32_t mtu; /* of the route (metric), its device, or as learnt: outer bytes */
 };
 
 struct underlay_select { /* flannel's interface flags; any may be NULL */
@@ -59,6 +59,13 @@ const struct uplink *underlay_uplink(const struct underlay *u);
 int underlay_set_peers(struct underlay *u, const uint32_t *public_ips, size_t n);
 /* Current next hop of a watched peer. -ENOENT for any other address. */
 int underlay_nexthop(const struct underlay *u, uint32_t public_ip, struct nexthop *out);
+/*
+ * A router on the way to this peer takes no more than mtu outer bytes. Believed for ten minutes, as
+ * the kernel does (net.ipv4.route.mtu_expires), and never below UNDERLAY_MIN_MTU (its min_pmtu).
+ * Whoever can forge what the router quotes makes a path slower, not unusable.
+ */
+#define UNDERLAY_MIN_MTU 552
+void underlay_learn_mtu(struct underlay *u, uint32_t public_ip, uint32_t mtu);
 /* Traffic suggests that this peer's MAC changed: ask the network again (rate limited). */
 void underlay_probe(struct underlay *u, uint32_t public_ip);
 

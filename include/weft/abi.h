@@ -21,21 +21,15 @@
 
 #include <linux/types.h>
 
+#include "weft/format.h"
 #include "weft/reason.h"
 
 #ifndef static_assert
 #define static_assert _Static_assert
 #endif
 
-#define WEFT_ABI_VERSION 2
+#define WEFT_ABI_VERSION 3
 
-/* Wire format udp: a bare IPv4 packet behind IPv4 (20) and UDP (8). */
-#define WEFT_ETH_HLEN 14
-#define WEFT_IP4_HLEN 20
-#define WEFT_UDP_HLEN 8
-#define WEFT_OVERHEAD (WEFT_IP4_HLEN + WEFT_UDP_HLEN)
-#define WEFT_HEADER_LEN (WEFT_ETH_HLEN + WEFT_OVERHEAD)
-#define WEFT_UDP_PORT 8285
 #define WEFT_OUTER_TTL 64
 /* Dynamic ports (RFC 6335 section 6): 49152 to 65535, from the inner flow's hash. */
 #define WEFT_SPORT_MIN 49152
@@ -58,14 +52,17 @@ enum weft_peer_flags {
 	WEFT_PEER_ASYMMETRIC = 1 << 1, /* answers from another MAC than it is reached by */
 };
 
-/* Outer headers of one peer, prebuilt: one cache line. */
+/*
+ * Outer headers of one peer, prebuilt: one cache line. What its format has beyond UDP is short and
+ * made from the configuration; of a format without UDP those 8 bytes are not sent.
+ */
 struct weft_peer {
 	__u8 eth_dst[6];
 	__u8 eth_src[6];
 	__be16 eth_proto;
-	/* IPv4, RFC 791: tot_len, id and check are zero; DF set; TTL WEFT_OUTER_TTL; TOS 0. */
+	/* IPv4, RFC 791: tot_len, id and check are zero; DF set; TTL WEFT_OUTER_TTL. */
 	__u8 ver_ihl;
-	__u8 tos;
+	__u8 tos; /* DSCP only */
 	__be16 tot_len;
 	__be16 id;
 	__be16 frag_off;
@@ -82,14 +79,16 @@ struct weft_peer {
 	/* From here on not on the wire. */
 	__u16 flags; /* WEFT_PEER_* */
 	__u32 ifindex; /* where to send: the route's device, 0 = no way */
-	__u32 ip_csum; /* unfolded sum of the IPv4 header above, as 16-bit wire words */
+	__u32 ip_csum; /* unfolded sum of the IPv4 header above with TOS 0, as 16-bit wire words */
 	__u32 mtu; /* largest outer packet (IPv4 total length), bytes */
-	__u32 pad[2];
+	__u8 format; /* enum weft_format */
+	__u8 overhead; /* bytes of all outer headers from IPv4 on */
+	__u8 vtep_mac[6]; /* vxlan: whom the inner frame is addressed to */
 } __attribute__((packed, aligned(64)));
 static_assert(sizeof(struct weft_peer) == 64, "a peer is one cache line");
 static_assert(__builtin_offsetof(struct weft_peer, ver_ihl) == WEFT_ETH_HLEN, "IPv4 offset");
 static_assert(__builtin_offsetof(struct weft_peer, sport) == 34, "UDP offset");
-static_assert(__builtin_offsetof(struct weft_peer, flags) == WEFT_HEADER_LEN, "header length");
+static_assert(__builtin_offsetof(struct weft_peer, flags) == 42, "header length");
 
 /* Key of the `prefixes` LPM trie; the value is a slot of `peers` or WEFT_ROUTE_LOCAL. */
 struct weft_prefix {
@@ -117,6 +116,7 @@ enum weft_config_flags {
 	WEFT_CONFIG_PEER_CHECK = 1 << 1,
 	WEFT_CONFIG_ENTROPY = 1 << 2, /* source port from the flow hash */
 	WEFT_CONFIG_APPROVE_HOST = 1 << 3, /* else a SYN approves its own connection */
+	WEFT_CONFIG_INHERIT_DSCP = 1 << 4, /* outer DSCP from the inner packet, not the peer's */
 };
 
 struct weft_config {
@@ -128,7 +128,7 @@ struct weft_config {
 	__u32 subnet_mask; /* host order */
 	__u32 cell_shift; /* cell = (addr - network) >> cell_shift */
 	__be32 public_ip; /* own underlay address: accepted outer destination */
-	__be16 port; /* overlay UDP port */
+	__be16 port; /* UDP port of format udp */
 	__u16 pad0;
 	__u32 tun_ifindex;
 	__u32 uplink_ifindex;
@@ -136,9 +136,13 @@ struct weft_config {
 	__u16 pad1;
 	__u32 aggregate_ifindex; /* device that merges TCP segments, 0 = none */
 	__u8 aggregate_mac[6]; /* of that device's far end */
-	__u16 pad2;
+	__be16 vxlan_port;
+	__be32 vxlan_vni; /* as on the wire: the identifier, then a reserved zero byte */
+	__u8 vtep_mac[6]; /* this node's, by which peers address inner frames to it */
+	__u16 formats; /* accepted ones, bit by enum weft_format */
+	__u32 pad2;
 };
-static_assert(sizeof(struct weft_config) == 64, "map value is ABI");
+static_assert(sizeof(struct weft_config) == 80, "map value is ABI");
 
 /* The one value of the `state` map. */
 struct weft_state {
@@ -150,7 +154,7 @@ struct weft_state {
 	__u32 pad[8];
 	struct weft_config half[2];
 };
-static_assert(sizeof(struct weft_state) == 192, "map value is ABI");
+static_assert(sizeof(struct weft_state) == 224, "map value is ABI");
 
 /*
  * A connection as this node sees it: the key of `approvals`. For ICMP echo local_port is the
@@ -212,6 +216,7 @@ struct weft_counter {
 enum weft_hint_type {
 	WEFT_HINT_ENDPOINT = 1, /* addr was seen as source on port ifindex with mac */
 	WEFT_HINT_PEER_MAC = 2, /* peer addr sends from mac, which is not its resolved one */
+	WEFT_HINT_PATH_MTU = 3, /* a router says that it takes mtu bytes at most towards addr */
 };
 
 struct weft_hint {
@@ -219,7 +224,7 @@ struct weft_hint {
 	__u32 ifindex;
 	__be32 addr;
 	__u8 mac[6];
-	__u16 pad;
+	__u16 mtu;
 };
 static_assert(sizeof(struct weft_hint) == 20, "ring buffer record is ABI");
 

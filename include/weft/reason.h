@@ -11,9 +11,9 @@
 
 /*
  * Where a packet is counted. aggregate: the device behind which the uplink's single TCP segments
- * are merged again; enter: ingress of the overlay device, what the host stack is given; deliver:
- * egress of a bridge port, what it gives to a pod; tunfd and socket belong to the agent's TUN/UDP
- * loop.
+ * are merged again; vtep: ingress of the VXLAN device, what the uplink left to the kernel; enter:
+ * ingress of the overlay device, what the host stack is given; deliver: egress of a bridge port,
+ * what it gives to a pod; tunfd and socket belong to the agent's TUN/UDP loop.
  */
 #define WEFT_HOOKS(X) \
 	X(PORT, "port") \
@@ -21,6 +21,7 @@
 	X(TUN, "tun") \
 	X(UPLINK, "uplink") \
 	X(AGGREGATE, "aggregate") \
+	X(VTEP, "vtep") \
 	X(ENTER, "enter") \
 	X(DELIVER, "deliver") \
 	X(TUNFD, "tunfd") \
@@ -57,6 +58,10 @@
 	X(TOO_BIG, "too_big") /* does not fit the peer's MTU */ \
 	X(GSO, "gso") /* segmentation type the fast path cannot carry */ \
 	X(GLUED, "glued") /* several datagrams behind one outer header */ \
+	X(BAD_VXLAN, "bad_vxlan") /* a reserved bit set, or none that says there is a VNI */ \
+	X(VNI, "vni") /* another VXLAN network's */ \
+	X(NOT_VTEP, "not_vtep") /* inner frame addressed to another MAC than this node's */ \
+	X(ECN, "ecn") /* congestion seen by a flow that cannot be told (RFC 6040) */ \
 	X(CHECKSUM, "checksum") /* outer UDP checksum present: verified by the socket */ \
 	X(UNKNOWN_PEER, "unknown_peer") /* outer source holds no lease */ \
 	X(SPOOFED_INNER, "spoofed_inner") /* inner source is not the sending member's */ \

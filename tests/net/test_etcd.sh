@@ -199,18 +199,25 @@ moving() {
 
 # Leases of others
 
-FOREIGN='{"PublicIP":"192.0.2.99","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"4a:00:00:00:00:07"}}'
+VXLAN='{"PublicIP":"192.0.2.98","PublicIPv6":null,"BackendType":"vxlan","BackendData":{"VNI":1,"VtepMAC":"4a:00:00:00:00:07"}}'
+FOREIGN='{"PublicIP":"192.0.2.99","PublicIPv6":null,"BackendType":"host-gw"}'
 
 shown_unrouted() {
 	weft_on 1 peers -j | jq -e 'any(.subnet == "10.244.200.0/24" and .public_ip == "192.0.2.99" and
-		.backend == "vxlan" and .routed == false)' && [ -z "$(routes_to 1 10.244.200.0/24)" ]
+		.backend == "host-gw" and .routed == false)' && [ -z "$(routes_to 1 10.244.200.0/24)" ]
+}
+
+sent_vxlan() {
+	weft_on 1 peers -j | jq -e 'any(.subnet == "10.244.201.0/24" and .backend == "vxlan" and .routed)'
 }
 
 others() {
 	check "others: flannel's udp lease" put $ETCD_PREFIX/subnets/10.244.201.0-24 \
 		'{"PublicIP":"192.0.2.98","PublicIPv6":null}'
 	check "others: is routed" within 2 eval '[ "$(routes_to 1 10.244.201.0/24)" = 192.0.2.98 ]'
-	check "others: flannel's vxlan lease" put $ETCD_PREFIX/subnets/10.244.200.0-24 "$FOREIGN"
+	check "others: flannel's vxlan lease" put $ETCD_PREFIX/subnets/10.244.201.0-24 "$VXLAN"
+	check "others: is sent vxlan" within 2 sent_vxlan
+	check "others: flannel's host-gw lease" put $ETCD_PREFIX/subnets/10.244.200.0-24 "$FOREIGN"
 	check "others: is shown and not routed" within 2 shown_unrouted
 	check "others: a node that changes its address" put $ETCD_PREFIX/subnets/10.244.201.0-24 \
 		'{"PublicIP":"192.0.2.97","PublicIPv6":null}'

@@ -179,8 +179,8 @@ spoil_version() {
 	local pin byte=()
 	pin=$(pin_dir 1)/maps/state
 	mapfile -t byte < <(bpftool -j map lookup pinned "$pin" key 0 0 0 0 | jq -r '.value[]')
-	[ "${#byte[@]}" = 192 ] || return
-	byte[64]=0x63 byte[128]=0x63
+	[ "${#byte[@]}" = 224 ] || return
+	byte[64]=0x63 byte[144]=0x63
 	bpftool map update pinned "$pin" key 0 0 0 0 value "${byte[@]}"
 }
 

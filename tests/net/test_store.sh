@@ -367,7 +367,7 @@ malformed() {
 	row "IPv6 demanded" '$.EnableIPv6: true is not available yet: weft is IPv4 only' \
 		edit '.EnableIPv6 = true'
 	row "Backend is a string" '$.Backend: must be an object' edit '.Backend = "udp"'
-	row "unknown backend" '$.Backend.Type: "carrier" is not available yet: only "udp" is' \
+	row "unknown backend" '$.Backend.Type: "carrier" is not available: udp, vxlan and ipip are' \
 		edit '.Backend.Type = "carrier"'
 	row "port is a string" '$.Backend.Port: must be an integer, not a string' \
 		edit '.Backend.Port = "8285"'

@@ -9,6 +9,7 @@ void test_egress(void);
 void test_uplink(void);
 void test_sweeps(void);
 void test_approve(void);
+void test_formats(void);
 
 /* A valid frame as the pod at the port under test sends it. */
 void frame_from_pod(struct frame *out, const struct ip_fields *ip);

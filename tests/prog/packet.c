@@ -94,9 +94,10 @@ void packet_put_outer(struct frame *frame, const struct outer_fields *outer, siz
 		.daddr = outer->daddr,
 		.ver = outer->ver,
 		.ihl = outer->ihl,
-		.proto = outer->proto,
+		.proto = outer->bare ? 4 : outer->proto,
+		.tos = outer->tos,
 		.frag = outer->frag ? outer->frag : 0x4000,
-		.payload = 8,
+		.payload = outer->bare ? ZERO : 8,
 		.len_delta = (int)inner_len + outer->len_delta,
 		.sport = 50000,
 		.dport = outer->dport ? outer->dport : 8285,
@@ -104,6 +105,8 @@ void packet_put_outer(struct frame *frame, const struct outer_fields *outer, siz
 	uint8_t *udp;
 
 	packet_put_ip(frame, &ip);
+	if (outer->bare)
+		return;
 	udp = frame->data + frame->len - 8;
 	put16(udp + 4, 8 + inner_len + outer->udp_delta);
 	put16(udp + 6, outer->udp_check);

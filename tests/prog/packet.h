@@ -41,6 +41,8 @@ struct outer_fields {
 	uint16_t frag;
 	int len_delta, udp_delta;
 	uint16_t udp_check;
+	uint8_t tos;
+	bool bare; /* IPv4 alone, with protocol 4 */
 };
 
 struct frame {
@@ -58,7 +60,7 @@ size_t packet_put_ip(struct frame *frame, const struct ip_fields *ip);
 /* Appends an Ethernet header; eth_type 0 means IPv4. */
 void packet_put_eth(struct frame *frame, const uint8_t dst[6], const uint8_t src[6],
 		    uint16_t eth_type);
-/* Appends outer IPv4 and UDP headers for inner_len bytes that follow. */
+/* Appends outer IPv4 and, unless bare, UDP headers for inner_len bytes that follow. */
 void packet_put_outer(struct frame *frame, const struct outer_fields *outer, size_t inner_len);
 
 /* One router's work on the IPv4 packet at offset: TTL and checksum, recomputed whole. */

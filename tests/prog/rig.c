@@ -16,6 +16,8 @@ const uint8_t pod_mac[6] = {0x02, 0, 0, 0, 0, 0x02};
 /* The loopback device stands for the uplink: its address makes a frame "for this host". */
 const uint8_t uplink_mac[6] = {0};
 const uint8_t peer_mac[6] = {0x02, 0, 0, 0, 0, 0x22};
+const uint8_t node_vtep[6] = {0x0e, 0x66, 192, 0, 2, 1};
+const uint8_t peer_vtep[6] = {0x4a, 0, 0, 0, 0, 0x07};
 
 int n_passed, n_failed;
 
@@ -85,6 +87,7 @@ static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, uint32_t ifinde
 		.flags = resolved ? WEFT_PEER_RESOLVED : 0,
 		.ifindex = ifindex,
 		.mtu = mtu,
+		.overhead = WEFT_OVERHEAD_UDP,
 	};
 	__be32 member = htonl(addr);
 	uint32_t one = 1;
@@ -99,6 +102,20 @@ static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, uint32_t ifinde
 	}
 	set(skel->maps.peers, &slot, &peer);
 	set(skel->maps.members, &member, &one);
+}
+
+static void set_format(uint32_t slot, enum weft_format format, uint8_t overhead)
+{
+	struct weft_peer peer;
+
+	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.peers), &slot, &peer), "peers");
+	peer.format = format;
+	peer.overhead = overhead;
+	peer.ip_csum += htons(format == WEFT_FORMAT_IPIP ? 4 : 17) - htons(peer.protocol);
+	peer.protocol = format == WEFT_FORMAT_IPIP ? 4 : 17;
+	peer.sport = peer.dport = htons(8472);
+	memcpy(peer.vtep_mac, peer_vtep, 6);
+	set(skel->maps.peers, &slot, &peer);
 }
 
 static void set_route(uint32_t cell, uint32_t value)
@@ -129,6 +146,10 @@ static void set_cluster(void)
 	for (uint32_t i = 1; i <= 6; i++)
 		set_peer(i, IP(192, 0, 2, 1) + i, i == 3 ? 1400 : 1500, 1, i != 2);
 	set_peer(7, IP(192, 0, 2, 8), 1500, 0, false);
+	set_peer(8, IP(192, 0, 2, 10), 1500, 1, true);
+	set_format(8, WEFT_FORMAT_VXLAN, 50);
+	set_peer(9, IP(192, 0, 2, 11), 1500, 1, true);
+	set_format(9, WEFT_FORMAT_IPIP, 20);
 	clear_routes();
 	set_route(1, WEFT_ROUTE_LOCAL);
 	set_route(2, 1);
@@ -165,12 +186,28 @@ void rig_configure(uint32_t flags)
 		.cell_shift = 8,
 		.public_ip = htonl(NODE),
 		.port = htons(8285),
+		.formats = 1 << WEFT_FORMAT_UDP,
 		.tun_ifindex = 1,
 		.uplink_ifindex = 1,
 	};
+	st.half[0].vxlan_port = htons(8472);
+	st.half[0].vxlan_vni = htonl(1 << 8);
+	memcpy(st.half[0].vtep_mac, node_vtep, 6);
 	memcpy(st.half[0].bridge_mac, bridge_mac, 6);
 	set_cluster();
 	set(skel->maps.state, &zero, &st);
+}
+
+void rig_accept(uint16_t formats)
+{
+	struct weft_state st;
+	uint32_t zero = 0;
+
+	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
+	st.half[st.active].formats = formats;
+	set(skel->maps.state, &zero, &st);
+	set_route(10, 8);
+	set_route(11, 9);
 }
 
 void rig_resize_cells(uint32_t shift, uint32_t addr)
@@ -278,10 +315,11 @@ void rig_set_age(uint32_t ttl_tcp, uint32_t ttl_other, uint32_t generation)
 	set(skel->maps.state, &zero, &st);
 }
 
-bool rig_flow_of(enum rig_program program, const struct frame *frame, struct weft_flow *out)
+bool rig_flow_of(enum rig_program program, size_t overhead, const struct frame *frame,
+		 struct weft_flow *out)
 {
 	bool egress = program == RIG_PORT || program == RIG_BRIDGE;
-	size_t at = program == RIG_UPLINK ? WEFT_HEADER_LEN : WEFT_ETH_HLEN;
+	size_t at = program == RIG_UPLINK ? WEFT_ETH_HLEN + overhead : WEFT_ETH_HLEN;
 	const uint8_t *ip = frame->data + at, *l4 = ip + WEFT_IP4_HLEN;
 	uint16_t asks_local = htons(WEFT_ECHO_LOCAL);
 
@@ -302,17 +340,23 @@ bool rig_flow_of(enum rig_program program, const struct frame *frame, struct wef
 	return true;
 }
 
-static void approve(enum rig_program program, const struct frame *frame)
+static void approve(enum rig_program program, size_t overhead, const struct frame *frame)
 {
 	const struct weft_approval both = {.by = {{.generation = 1}, {.generation = 1}}};
 	struct weft_flow flow;
 
-	if (rig_flow_of(program, frame, &flow))
+	if (rig_flow_of(program, overhead, frame, &flow))
 		rig_set_approval(&flow, &both);
 }
 
 bool rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
 	     struct result *out)
+{
+	return rig_run_as(program, WEFT_OVERHEAD_UDP, in, gso_size, out);
+}
+
+bool rig_run_as(enum rig_program program, size_t overhead, const struct frame *in,
+		uint32_t gso_size, struct result *out)
 {
 	struct __sk_buff ctx = {.gso_size = gso_size};
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->data, .data_size_in = in->len,
@@ -320,7 +364,7 @@ bool rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size
 			    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
 
 	if (approves)
-		approve(program, in);
+		approve(program, overhead, in);
 	memset(out->out.data, 0xee, sizeof(out->out.data));
 	if (bpf_prog_test_run_opts(program_fd(program), &opts)) {
 		/* The test run itself wants an IPv4 header behind an IPv4 EtherType. */

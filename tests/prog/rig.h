@@ -9,6 +9,8 @@
  *   10.244.5.0/25 at 192.0.2.5   a prefix longer than a cell; the other half is free
  *   10.244.6.0/23 at 192.0.2.6   a prefix of two cells
  *   10.244.9.0/24 at 192.0.2.8   no way there
+ *   10.244.10.0/24 at 192.0.2.10 is sent format vxlan, VNI 1
+ *   10.244.11.0/24 at 192.0.2.11 is sent format ipip
  *   10.244.255.0/24 at 192.0.2.7 the last cell
  */
 #ifndef WEFT_TESTS_RIG_H
@@ -26,6 +28,11 @@
 #define PEER IP(192, 0, 2, 2)
 
 extern const uint8_t bridge_mac[6], pod_mac[6], uplink_mac[6], peer_mac[6];
+/* Ends of format vxlan */
+extern const uint8_t node_vtep[6], peer_vtep[6];
+
+/* In front of the inner packet in format udp. */
+#define UDP_HEADERS (WEFT_ETH_HLEN + WEFT_OVERHEAD_UDP)
 
 enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE, RIG_DELIVER };
 
@@ -46,6 +53,8 @@ int rig_open(void);
 void rig_close(void);
 /* The cluster above, flags as given (WEFT_CONFIG_*). */
 void rig_configure(uint32_t flags);
+/* Accept these formats, by bit, and have routes to their nodes; after rig_configure() udp alone. */
+void rig_accept(uint16_t formats);
 /* Cells of another size, of which the one with addr (no other one) leads to PEER. */
 void rig_resize_cells(uint32_t shift, uint32_t addr);
 /* Whether rig_run() first approves the flow of its frame, both ways; it does until told not to. */
@@ -54,8 +63,12 @@ void rig_approves(bool yes);
 void rig_set_approval(const struct weft_flow *flow, const struct weft_approval *approval);
 bool rig_get_approval(const struct weft_flow *flow, struct weft_approval *out);
 void rig_forget_approvals(void);
-/* The flow of a frame at program, as the programs read it; false: none that could be approved. */
-bool rig_flow_of(enum rig_program program, const struct frame *frame, struct weft_flow *out);
+/*
+ * The flow of a frame at program, behind overhead bytes at the uplink, as the programs read it;
+ * false: none that could be approved.
+ */
+bool rig_flow_of(enum rig_program program, size_t overhead, const struct frame *frame,
+		 struct weft_flow *out);
 /* Let approvals last so many jiffies, and the host's rules have this generation. */
 void rig_set_age(uint32_t ttl_tcp, uint32_t ttl_other, uint32_t generation);
 /* Let the maps' other half of the state be the valid one. */
@@ -66,6 +79,9 @@ void rig_flip_state(void);
 /* gso_size 0: a plain packet. False when the frame is too short for the kernel's test run. */
 bool rig_run(enum rig_program program, const struct frame *in, uint32_t gso_size,
 	     struct result *out);
+/* The same with another format's overhead in front of the inner packet. */
+bool rig_run_as(enum rig_program program, size_t overhead, const struct frame *in,
+		uint32_t gso_size, struct result *out);
 /* The next hint in the ring. False when there is none. */
 bool rig_hint(struct weft_hint *out);
 

@@ -135,7 +135,7 @@ static void read_clock(void)
 	rig_configure(NONE);
 	frame_from_pod(&in, &syn);
 	rig_run(RIG_PORT, &in, 0, &got);
-	rig_flow_of(RIG_PORT, &in, &flow);
+	rig_flow_of(RIG_PORT, WEFT_OVERHEAD_UDP, &in, &flow);
 	report(rig_get_approval(&flow, &approval) && approval.by[0].since &&
 		       approval.by[0].since == approval.by[1].since,
 	       "an approval bears its time", NULL, NULL);
@@ -155,8 +155,8 @@ static void make_frame(const struct approve_case *c, struct frame *out)
 	if (c->program == RIG_UPLINK)
 		return;
 	/* Stripped, as it arrives behind the uplink. */
-	memmove(out->data + WEFT_ETH_HLEN, out->data + WEFT_HEADER_LEN, out->len - WEFT_HEADER_LEN);
-	out->len -= WEFT_OVERHEAD;
+	memmove(out->data + WEFT_ETH_HLEN, out->data + UDP_HEADERS, out->len - UDP_HEADERS);
+	out->len -= WEFT_OVERHEAD_UDP;
 }
 
 static struct weft_approval approval_of(enum known known)
@@ -204,9 +204,8 @@ static bool is_slow(const struct approve_case *c, const struct frame *in, const 
 	struct frame want = *in;
 
 	if (c->program == RIG_UPLINK) {
-		memmove(want.data + WEFT_ETH_HLEN, want.data + WEFT_HEADER_LEN,
-			want.len - WEFT_HEADER_LEN);
-		want.len -= WEFT_OVERHEAD;
+		memmove(want.data + WEFT_ETH_HLEN, want.data + UDP_HEADERS, want.len - UDP_HEADERS);
+		want.len -= WEFT_OVERHEAD_UDP;
 	}
 	return result_is(got, arriving ? ACT_REDIRECT : ACT_NEXT, hooks[c->program], WEFT_SLOW,
 			 c->reason, in->len, &want);
@@ -233,7 +232,7 @@ static void run_case(const struct approve_case *c)
 	rig_set_age(TTL_TCP, TTL_OTHER, RULES);
 	rig_forget_approvals();
 	make_frame(c, &in);
-	rig_flow_of(c->program, &in, &flow);
+	rig_flow_of(c->program, WEFT_OVERHEAD_UDP, &in, &flow);
 	if (c->before != NOTHING)
 		rig_set_approval(&flow, &before);
 	rig_run(c->program, &in, 0, &got);
@@ -253,7 +252,7 @@ static void test_echo(void)
 	struct frame in;
 
 	frame_from_pod(&in, &answer);
-	rig_flow_of(RIG_PORT, &in, &answered);
+	rig_flow_of(RIG_PORT, WEFT_OVERHEAD_UDP, &in, &answered);
 	rig_forget_approvals();
 	rig_set_approval(&answered, &both);
 	frame_from_pod(&in, &ask);

@@ -102,10 +102,12 @@ static inline struct forward_table *rig_table(uint32_t route_a_to)
 	table->subnet = (struct prefix4){SUBNET, 24};
 	table->port = rig_port;
 	table->peer_check = true;
-	table->routes[0] = (struct forward_route){{ADDR(10, 244, 2, 0), 24}, route_a_to, 1500};
-	table->routes[1] = (struct forward_route){{ADDR(10, 244, 3, 0), 24}, PEER_B, 65535};
-	table->routes[2] =
-		(struct forward_route){{ADDR(10, 244, 4, 0), 24}, ADDR(192, 0, 2, 1), 1500};
+	table->routes[0] = (struct forward_route){
+		.subnet = {ADDR(10, 244, 2, 0), 24}, .public_ip = route_a_to, .mtu = 1500};
+	table->routes[1] = (struct forward_route){
+		.subnet = {ADDR(10, 244, 3, 0), 24}, .public_ip = PEER_B, .mtu = 65535};
+	table->routes[2] = (struct forward_route){
+		.subnet = {ADDR(10, 244, 4, 0), 24}, .public_ip = ADDR(192, 0, 2, 1), .mtu = 1500};
 	table->members[0] = NODE;
 	table->members[1] = PEER_A;
 	table->members[2] = PEER_B;

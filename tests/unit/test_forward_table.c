@@ -23,8 +23,10 @@ static struct forward_table *table_make(bool peer_check)
 	table->subnet = (struct prefix4){ADDR(10, 244, 1, 0), 24};
 	table->port = 8285;
 	table->peer_check = peer_check;
-	table->routes[0] = (struct forward_route){{ADDR(10, 244, 2, 0), 24}, PEER_A, 1500};
-	table->routes[1] = (struct forward_route){{ADDR(10, 244, 3, 128), 25}, PEER_B, 1500};
+	table->routes[0] = (struct forward_route){
+		.subnet = {ADDR(10, 244, 2, 0), 24}, .public_ip = PEER_A, .mtu = 1500};
+	table->routes[1] = (struct forward_route){
+		.subnet = {ADDR(10, 244, 3, 128), 25}, .public_ip = PEER_B, .mtu = 1500};
 	table->members[0] = OWN;
 	table->members[1] = PEER_A;
 	table->members[2] = PEER_B;

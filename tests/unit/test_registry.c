@@ -77,14 +77,28 @@ static size_t count(const struct fixture *fx)
 static void test_texts(void **state)
 {
 	char key[REGISTRY_KEY_LEN], value[REGISTRY_VALUE_LEN];
+	struct lease lease = {.public_ip = A};
 
 	(void)state;
 	assert_string_equal(registry_key(SUBNET(17), key), "10.244.17.0-24");
 	assert_string_equal(registry_key((struct prefix4){0xfffffffc, 30}, key),
 			    "255.255.255.252-30");
-	assert_string_equal(registry_value(A, value), VALUE_A);
-	assert_string_equal(registry_value(0xfefefefe, value),
+	assert_string_equal(registry_value(&lease, value), VALUE_A);
+	lease.public_ip = 0xfefefefe;
+	assert_string_equal(registry_value(&lease, value),
 			    "{\"PublicIP\":\"254.254.254.254\",\"PublicIPv6\":null}");
+	lease = (struct lease){.public_ip = A, .format = WEFT_FORMAT_IPIP, .backend = "ipip"};
+	assert_string_equal(
+		registry_value(&lease, value),
+		"{\"PublicIP\":\"192.0.2.1\",\"PublicIPv6\":null,\"BackendType\":\"ipip\"}");
+	lease = (struct lease){.public_ip = A,
+			       .format = WEFT_FORMAT_VXLAN,
+			       .backend = "vxlan",
+			       .vtep = {0xffffff, {0x4a, 0, 0, 0, 0xab, 7}}};
+	assert_string_equal(registry_value(&lease, value),
+			    "{\"PublicIP\":\"192.0.2.1\",\"PublicIPv6\":null,"
+			    "\"BackendType\":\"vxlan\",\"BackendData\":"
+			    "{\"VNI\":16777215,\"VtepMAC\":\"4a:00:00:00:ab:07\"}}");
 }
 
 static void test_good_keys(void **state)
@@ -149,6 +163,9 @@ static void test_bad_keys(void **state)
 	assert_int_equal(count(fx), 0);
 }
 
+#define VXLAN(data) \
+	"{\"PublicIP\":\"192.0.2.1\",\"BackendType\":\"vxlan\",\"BackendData\":" data "}"
+
 static void test_values(void **state)
 {
 	static const struct {
@@ -163,7 +180,10 @@ static void test_values(void **state)
 		{"{\"PublicIP\":\"192.0.2.1\",\"PublicIPv6\":null,\"BackendType\":\"vxlan\","
 		 "\"BackendData\":{\"VNI\":1,\"VtepMAC\":\"4a:00:00:00:00:07\"}}",
 		 "vxlan", NULL},
-		{"{\"PublicIP\":\"192.0.2.1\",\"BackendType\":\"host-gw\"}", "host-gw", NULL},
+		{"{\"PublicIP\":\"192.0.2.1\",\"BackendType\":\"IPIP\"}", "ipip", NULL},
+		{"{\"PublicIP\":\"192.0.2.1\",\"BackendType\":\"host-gw\","
+		 "\"BackendData\":{\"VtepMAC\":7}}",
+		 "host-gw", NULL},
 		{"", NULL, "the value is not JSON"},
 		{"{", NULL, "the value is not JSON"},
 		{VALUE_A "x", NULL, "the value is not JSON"},
@@ -183,6 +203,19 @@ static void test_values(void **state)
 		 "$.BackendType: must be a string, not an integer"},
 		{"{\"PublicIP\":\"192.0.2.1\",\"BackendType\":\"a-very-long-name\"}", NULL,
 		 "$.BackendType: longer than any that is known"},
+		{"{\"PublicIP\":\"192.0.2.1\",\"BackendType\":\"a\\\"b\"}", NULL,
+		 "$.BackendType: \"a\"b\" is no name"},
+		{VXLAN("[]"), NULL, "$.BackendData: must be an object"},
+		{VXLAN("{\"VNI\":16777216}"), NULL,
+		 "$.BackendData.VNI: 16777216 is not in 0..16777215"},
+		{VXLAN("{\"VtepMAC\":\"4a:00:00:00:00\"}"), NULL,
+		 "$.BackendData.VtepMAC: \"4a:00:00:00:00\" is not a unicast MAC address"},
+		{VXLAN("{\"VtepMAC\":\"01:00:00:00:00:07\"}"), NULL,
+		 "$.BackendData.VtepMAC: \"01:00:00:00:00:07\" is not a unicast MAC address"},
+		{VXLAN("{\"VtepMAC\":\"00:00:00:00:00:00\"}"), NULL,
+		 "$.BackendData.VtepMAC: \"00:00:00:00:00:00\" is not a unicast MAC address"},
+		{VXLAN("{\"VtepMAC\":\"4a:00:00:00:00:07x\"}"), NULL,
+		 "$.BackendData.VtepMAC: \"4a:00:00:00:00:07x\" is not a unicast MAC address"},
 	};
 	struct fixture *fx = *state;
 	char key[32];
@@ -199,7 +232,8 @@ static void test_values(void **state)
 		if (entry) {
 			assert_string_equal(entry->lease.backend, cases[i].backend);
 			assert_int_equal(entry->lease.public_ip, A);
-			assert_int_equal(lease_is_routed(&entry->lease), !cases[i].backend[0]);
+			assert_int_equal(netconf_is_routed(&fx->conf, &entry->lease),
+					 strcmp(cases[i].backend, "host-gw") != 0);
 		} else {
 			assert_string_equal(fx->error, cases[i].error);
 		}

@@ -301,6 +301,41 @@ static void link_down_and_up(void **state)
 	rig_stop(&rig);
 }
 
+/* What a router says is believed if it is less, down to a floor, and of this peer only. */
+static void path_mtu_is_learnt(void **state)
+{
+	struct nexthop want;
+	struct rig rig;
+
+	(void)state;
+	start_with_peer0(&rig);
+	ip("route add 10.9.0.0/24 via 10.0.0.2 mtu 1450");
+	SET_PEERS(&rig, PEER0, FAR1);
+	want = on_link(0);
+	want.mtu = 1450;
+	expect_nexthop(&rig, FAR1, want, SOON_MS);
+	rig.peer_events = 0;
+	underlay_learn_mtu(rig.underlay, FAR1, 1451);
+	underlay_learn_mtu(rig.underlay, PEER0 + 7, 1000);
+	assert_int_equal(rig.peer_events, 0);
+	underlay_learn_mtu(rig.underlay, FAR1, 1300);
+	assert_int_equal(rig.peer_events, 1);
+	assert_int_equal(rig.last_peer, FAR1);
+	want.mtu = 1300;
+	expect_nexthop(&rig, FAR1, want, SOON_MS);
+	expect_nexthop(&rig, PEER0, on_link(0), SOON_MS);
+	/* It survives a new set of peers, and a route that says less counts. */
+	SET_PEERS(&rig, FAR1);
+	expect_nexthop(&rig, FAR1, want, SOON_MS);
+	ip("route change 10.9.0.0/24 via 10.0.0.2 mtu 1200");
+	want.mtu = 1200;
+	expect_nexthop(&rig, FAR1, want, SOON_MS);
+	underlay_learn_mtu(rig.underlay, FAR1, 0);
+	want.mtu = UNDERLAY_MIN_MTU;
+	expect_nexthop(&rig, FAR1, want, SOON_MS);
+	rig_stop(&rig);
+}
+
 static void own_mac_and_mtu_reach_the_peers(void **state)
 {
 	struct nexthop want;
@@ -375,6 +410,7 @@ int main(void)
 		cmocka_unit_test(vanished_entry_is_resolved_again),
 		cmocka_unit_test(link_down_and_up),
 		cmocka_unit_test(own_mac_and_mtu_reach_the_peers),
+		cmocka_unit_test(path_mtu_is_learnt),
 		cmocka_unit_test(overrun_loses_nothing),
 	};
 

@@ -1,0 +1,351 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# The wire formats: weft with weft, in each and in two at once; weft with the kernel's own vxlan as
+# flannel sets it up; and a cluster that changes its format node by node while traffic runs.
+# Arguments: the sections to run, all unless told.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+LIB_ADDR=$(declare -f addr)
+# shellcheck source-path=SCRIPTDIR source=etcd.sh
+. "$NET_ROOT/tests/net/etcd.sh"
+ETCD_ADDR=$(declare -f addr)
+
+BYTES=${BYTES:-16000000} # of each transfer; 64000000 is the long variant
+SIZES="20x8 20x100 20x1000 20x1422"
+PLAIN_MTU=1450 # of the pods: fits every format
+
+# talks LABEL: pods of nodes 1 and 2, both ways
+talks() {
+	local a b
+	serve 1p1 2p1 || return
+	for a in 1 2; do
+		b=$((3 - a))
+		check "$1: ping from pod $a" within 5 pings ${a}p1 "$(addr ${b}p1)"
+		check "$1: TCP from pod $a" tcp ${a}p1 "$(addr ${b}p1)" $BYTES
+		# shellcheck disable=SC2086 # a list of words
+		check "$1: UDP from pod $a" udp ${a}p1 "$(addr ${b}p1)" $SIZES
+	done
+}
+
+# Pairs of weft
+
+# two TIER1 FORMAT1 TIER2 FORMAT2 WIRE
+two() {
+	lab_up --mtu $PLAIN_MTU --wire "$5" && lab_agent_start 1 --datapath "$1" --format "$2" &&
+		lab_agent_start 2 --datapath "$3" --format "$4"
+}
+
+# formats_are FORMAT1 FORMAT2, of what they call their own
+formats_are() { status_is 1 format "$1" && status_is 2 format "$2"; }
+
+# Ping, TCP and UDP took the way they should: nothing else came in at the uplink
+mostly_fast() {
+	local i fast slow
+	for i in 1 2; do
+		fast=$(gained $i uplink fast ok) slow=$(gained $i socket slow ok)
+		[ "$fast" -gt 300 ] && [ "$slow" -lt 20 ] || { gains $i; return 1; }
+	done
+}
+
+pairs() {
+	local wire format tiers label
+	eval "$LIB_ADDR"
+	for wire in superpacket mtu; do
+		for format in vxlan ipip; do
+			for tiers in "bpf bpf" "tun tun" "bpf tun"; do
+				label="$format, ${tiers/ //}, $wire wire"
+				# shellcheck disable=SC2086 # two words
+				set -- $tiers
+				check "$label: agents" two "$1" $format "$2" $format $wire || continue
+				check "$label: format" formats_are $format $format
+				mark
+				talks "$label"
+				[ "$tiers" != "bpf bpf" ] || check "$label: it was fast" mostly_fast
+			done
+		done
+	done
+	for tiers in "bpf bpf" "tun tun" "tun bpf"; do
+		# shellcheck disable=SC2086 # two words
+		set -- $tiers
+		label="vxlan to ipip, ${tiers/ //}"
+		check "$label: agents" two "$1" vxlan "$2" ipip mtu || continue
+		talks "$label"
+	done
+}
+
+# How the uplink's packets are merged
+
+receives_by() { status_is 1 receive "$1" && status_is 2 receive "$1"; }
+has_device() { ip -n "$LAB-n1" link show "flannel0-$1"; }
+
+# merged LEAST: bytes of an average packet at node 2's uplink
+merged() {
+	local n
+	n=$(weft_on 2 stats -j | jq '[.counters[] | select(.hook == "uplink" and .verdict == "fast")] |
+		(map(.bytes) | add) / (map(.packets) | add) | floor')
+	echo "average packet: $n bytes"
+	[ "$n" -ge "$1" ]
+}
+
+receive() {
+	local row
+	eval "$LIB_ADDR"
+	for row in "vxlan kernel 5000" "ipip kernel 5000" "vxlan strip 1000" "vxlan aggregate 1000" \
+		"udp aggregate 1000" "udp strip 1000"; do
+		# shellcheck disable=SC2086 # three words
+		set -- $row
+		check "receive $1 by $2: agents" eval "lab_up --mtu $PLAIN_MTU --wire mtu &&
+			lab_agents_start --datapath bpf --format $1 --receive $2" || continue
+		check "receive $1 by $2: said" receives_by "$2"
+		serve 2p1
+		check "receive $1 by $2: TCP" tcp 1p1 "$(addr 2p1)" $BYTES
+		check "receive $1 by $2: size of packets" merged "$3"
+	done
+	check "receive: vxlan again" eval "lab_up --mtu $PLAIN_MTU && lab_agents_start --format vxlan"
+	check "receive: its device" has_device vx
+	check "receive: ipip in its place" eval \
+		"lab_agents_stop && lab_agents_start --format ipip && ! has_device vx && ! has_device rx"
+	check "receive: vxlan in tier tun" eval \
+		"lab_agents_stop && lab_agents_start --format vxlan --datapath tun && ! has_device vx"
+	check "receive: back to vxlan in tier bpf" eval \
+		"lab_agents_stop && lab_agents_start --format vxlan && has_device vx"
+	check "receive: cleaned up" eval \
+		"lab_agents_stop && weft_on 1 cleanup --tun flannel0 && ! has_device vx"
+	ip -n "$LAB-n1" link add other type vxlan id 7 dstport 8472
+	ip -n "$LAB-n1" link set other up
+	check "receive: the port is another's" eval "! lab_agent_start 1 --format vxlan &&
+		grep -q 'cannot receive format vxlan' '$(lab_log 1)'"
+	check "receive: which matters to nobody else" lab_agent_start 1 --format ipip
+}
+
+# The kernel at the other end
+
+KERNEL_MAC=4a:00:00:00:00:02
+WEFT_MAC=0e:66:c0:00:02:01 # what weft makes of 192.0.2.1
+
+# kernel_end: node 2 as flannel's vxlan backend would leave it, without weft
+kernel_end() {
+	local ns=$LAB-n2
+	ip -n "$ns" link add flannel.1 address $KERNEL_MAC mtu 1450 type vxlan id 1 local 192.0.2.2 \
+		dev wire0 dstport 8472 nolearning &&
+		ip -n "$ns" addr add 10.244.2.0/32 dev flannel.1 && ip -n "$ns" link set flannel.1 up &&
+		ip -n "$ns" route add 10.244.1.0/24 via 10.244.1.0 dev flannel.1 onlink &&
+		ip -n "$ns" neigh replace 10.244.1.0 lladdr $WEFT_MAC dev flannel.1 nud permanent &&
+		in_ns "$ns" bridge fdb append $WEFT_MAC dev flannel.1 dst 192.0.2.1
+}
+
+# kernel_store [PUBLIC-IP]: node 2's lease as flannel's vxlan backend announces it
+kernel_store() {
+	lab_store "$(lab_dir)/store.json" && jq --arg ip "${1:-192.0.2.2}" --arg mac $KERNEL_MAC '
+		.Backend = {Type: "vxlan"} | .Leases[1] += {PublicIP: $ip, BackendType: "vxlan",
+		BackendData: {VNI: 1, VtepMAC: $mac}}' "$(lab_dir)/store.json" > "$WORK/store" &&
+		mv "$WORK/store" "$(lab_dir)/store.json"
+}
+
+# with_kernel TIER WIRE
+with_kernel() {
+	lab_up --mtu $PLAIN_MTU --wire "$2" && kernel_end && kernel_store &&
+		lab_agent_start 1 --datapath "$1"
+}
+
+# Outer fragments: the kernel's end takes the way for narrower than it is
+fragments() {
+	mark 1
+	ip -n "$LAB-n2" route replace 192.0.2.1 dev wire0 src 192.0.2.2 mtu lock 1200
+	udp 2p1 "$(addr 1p1)" 20x1422
+	local rc=$?
+	ip -n "$LAB-n2" route del 192.0.2.1
+	return $rc
+}
+
+# by_vtep VERDICT REASON LEAST: at the device behind the kernel's socket
+by_vtep() { [ "$(gained 1 vtep "$1" "$2")" -ge "$3" ] || { gains 1; return 1; }; }
+
+kernel() {
+	local wire tier label
+	eval "$LIB_ADDR"
+	for wire in superpacket mtu; do
+		for tier in bpf tun; do
+			label="kernel vxlan and $tier, $wire wire"
+			check "$label: raised" with_kernel $tier $wire || continue
+			talks "$label"
+			check "$label: fragments of the outer packet" fragments
+			[ $tier = bpf ] || continue
+			check "$label: are the device's to judge" by_vtep slow ok 20
+			kernel_store 192.0.2.77
+			within 3 eval '[ "$(weft_on 1 peers -j | jq -r ".[0].public_ip")" = 192.0.2.77 ]'
+			check "$label: a stranger's do not pass" eval "! fragments"
+			check "$label: and are counted" by_vtep drop unknown_peer 1
+		done
+	done
+}
+
+# What was stripped goes on: a pod that routes to somebody behind it
+
+# onward DEVICE ADDRESS: where pod 2 sends what comes to its port
+onward() {
+	at 2p1 nft -f - <<-END
+		add table ip onward
+		delete table ip onward
+		table ip onward {
+			chain in {
+				type nat hook prerouting priority dstnat;
+				iifname "eth0" tcp dport $PORT dnat to $1
+			}
+		}
+	END
+}
+
+# behind FORMAT WIRE: 2p9, reached through pod 2 by a device that cuts large packets in software, or
+# by a VXLAN of the pod's own on top of it
+behind() {
+	lab_up --mtu $PLAIN_MTU --wire "$2" && lab_agents_start --datapath bpf --format "$1" &&
+		lab_ns_add "$LAB-n2p9" || return
+	local near=$LAB-n2p1 far=$LAB-n2p9 ns
+	ip -n "$near" link add z0 mtu 1450 type veth peer name z0 mtu 1450 netns "$far" &&
+		ip -n "$near" link add vx mtu 1400 type vxlan id 42 local 172.16.0.1 \
+			remote 172.16.0.2 dstport 4789 dev z0 &&
+		ip -n "$far" link add vx mtu 1400 type vxlan id 42 local 172.16.0.2 \
+			remote 172.16.0.1 dstport 4789 dev z0 || return
+	for ns in 1 2; do
+		set -- "$near" "$far"
+		ip -n "${!ns}" addr add 172.16.0.$ns/24 dev z0 && ip -n "${!ns}" link set z0 up &&
+			ip -n "${!ns}" addr add 172.17.0.$ns/24 dev vx && ip -n "${!ns}" link set vx up ||
+			return
+	done
+	at 2p1 sysctl -qw net.ipv4.ip_forward=1
+	at 2p1 ethtool -K z0 tso off tx-udp_tnl-segmentation off tx-udp_tnl-csum-segmentation off &&
+		ip -n "$far" route add default via 172.16.0.1 && serve 2p9
+}
+
+again() {
+	local wire format label
+	eval "$LIB_ADDR"
+	for wire in superpacket mtu; do
+		for format in udp vxlan ipip; do
+			label="again: $format, $wire wire"
+			check "$label: a pod that routes" behind $format $wire || continue
+			onward 172.16.0.2
+			check "$label: cut in software" tcp 1p1 "$(addr 2p1)" $BYTES
+			onward 172.17.0.2
+			check "$label: in another overlay" tcp 1p1 "$(addr 2p1)" $BYTES
+		done
+	done
+}
+
+# A narrow link on the way, which only its router knows of
+
+# narrow FORMAT: the way to node 2, with what has been learnt and told until then
+narrow() {
+	lab_up --mtu $PLAIN_MTU --routed && lab_agents_start --datapath bpf --format "$1" &&
+		ip -n "$LAB-rt" link set n2 mtu 1300 && ip -n "$LAB-n2" link set wire0 mtu 1300
+}
+
+mtu_to() { weft_on 1 peers -j | jq '.[0].mtu'; }
+
+# told MTU: what pod 1 knows of the way to pod 2
+told() { shown at 1p1 ip route get "$(addr 2p1)" | grep -q "mtu $1 "; }
+
+# A megabyte in five seconds
+tcp_soon() { at 1p1 timeout 5 "$NETBIN/talk" tcp "$(addr 2p1)" $PORT 1000000 1; }
+
+path() {
+	local row
+	eval "$LIB_ADDR"
+	for row in "udp 1272" "vxlan 1250" "ipip 1280"; do
+		# shellcheck disable=SC2086 # two words
+		set -- $row
+		check "path: a narrow link, $1" narrow "$1" || continue
+		serve 2p1
+		check "path: TCP finds its way, $1" tcp_soon
+		check "path: known to the agent, $1" eval '[ "$(mtu_to)" = 1300 ]'
+		check "path: and to the pod, $1" told "$2"
+	done
+}
+
+# Migration
+
+MESH="1 2 3 4"
+
+mesh_start() {
+	local a b
+	for a in $MESH; do
+		for b in $MESH; do
+			[ "$a" = "$b" ] || FLOW_PORT=$((7100 + a)) flow_start "${a}p1" "${b}p1" 100 || return
+		done
+	done
+}
+
+# All that was sent has arrived, once
+mesh_end() {
+	local a b rc=0
+	for a in $MESH; do
+		for b in $MESH; do
+			[ "$a" != "$b" ] || continue
+			flow_end "${a}p1" "${b}p1" 100 && flow_whole "${a}p1" "${b}p1" || rc=1
+		done
+	done
+	return $rc
+}
+
+# roll FORMAT: node by node
+roll() {
+	local i
+	for i in $MESH; do
+		lab_agent_stop "$i" && member "$i" --format "$1" --datapath bpf || return
+		sleep 0.3
+	done
+}
+
+# all_send FORMAT: what every node knows of the others
+all_send() {
+	local i
+	for i in $MESH; do
+		weft_on "$i" peers -j | jq -e --arg format "$1" \
+			'length == 3 and all(.backend == $format and .routed)' || return
+	done
+}
+
+# What is in the registry, byte for byte
+announced() {
+	local i end=
+	for i in $MESH; do
+		[ "$1" = udp ] || end=",\"BackendType\":\"$1\""
+		[ "$1" != vxlan ] || end+=",\"BackendData\":{\"VNI\":1,\"VtepMAC\":\"0e:66:c0:00:02:0$i\"}"
+		registry | grep -F "$(net_of "$i").0-24 {\"PublicIP\":\"192.0.2.$i\",\"PublicIPv6\":null$end} " ||
+			{ registry; return 1; }
+	done
+}
+
+migration() {
+	local format i
+	eval "$ETCD_ADDR"
+	check "migration: four nodes" eval 'etcd_lab 4 && configure'
+	check "migration: udp" eval "for i in $MESH; do member \$i --datapath bpf || exit; done"
+	for i in $MESH; do pod_add "$i"; done
+	for i in $MESH; do
+		check "migration: pod $i" within 5 pings "${i}p1" "$(addr "$((i % 4 + 1))p1")"
+	done
+	check "migration: traffic" mesh_start
+	for format in vxlan ipip udp; do
+		check "migration: to $format, node by node" roll $format
+		check "migration: all are sent $format" within 5 all_send $format
+		check "migration: and say so" announced $format
+	done
+	check "migration: no datagram was lost" mesh_end
+	# By the network's configuration, which all nodes follow by themselves
+	for i in $MESH; do lab_agent_stop "$i" && member "$i" --datapath bpf; done
+	check "migration: traffic again" mesh_start
+	check "migration: a configuration says vxlan" configure \
+		'{"Network":"10.244.0.0/16","Backend":{"Type":"vxlan"}}'
+	check "migration: all follow" within 20 all_send vxlan
+	check "migration: and say so" within 5 announced vxlan
+	check "migration: no datagram was lost then" mesh_end
+	etcd_stop
+}
+
+sections=("$@")
+[ $# -gt 0 ] || sections=(pairs receive kernel again path migration)
+for section in "${sections[@]}"; do
+	$section
+done
