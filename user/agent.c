@@ -464,6 +464,7 @@ static int open_masquerade(struct agent *a)
 	const struct masquerade_config config = {
 		.masquerade = a->opt->ip_masq,
 		.forward = a->opt->forward_rules,
+		.clamp = a->opt->mss_clamp,
 		.network = a->conf.network,
 		.subnet = a->own.subnet,
 	};

@@ -61,6 +61,21 @@ static void write_forward(FILE *out, const char *pods)
 		pods, pods);
 }
 
+/* The kernel takes the smaller MTU of both ways (net/netfilter/nft_rt.c), and never raises. */
+static void write_clamp(FILE *out, const char *pods)
+{
+	static const char *const ends[] = {"saddr", "daddr"};
+
+	fprintf(out, "\tchain clamp {\n"
+		     "\t\ttype filter hook forward priority mangle; policy accept;\n");
+	for (size_t i = 0; i < ARRAY_SIZE(ends); i++)
+		fprintf(out,
+			"\t\tip %s %s tcp flags syn / syn,rst tcp option maxseg size set "
+			"rt mtu comment \"weft clamp\"\n",
+			ends[i], pods);
+	fprintf(out, "\t}\n");
+}
+
 char *masquerade_text(const char *table, const struct masquerade_config *config, bool fully)
 {
 	char pods[PREFIX4_STRLEN], own[PREFIX4_STRLEN], *text = NULL;
@@ -77,6 +92,8 @@ char *masquerade_text(const char *table, const struct masquerade_config *config,
 		write_postrouting(out, pods, own, fully);
 	if (config->forward)
 		write_forward(out, pods);
+	if (config->clamp)
+		write_clamp(out, pods);
 	fprintf(out, "}\n");
 	if (fclose(out)) {
 		free(text);
@@ -206,7 +223,7 @@ int masquerade_open(struct loop *loop, const char *tun, const struct masquerade_
 	int err;
 
 	*out = NULL;
-	if (!config->masquerade && !config->forward) {
+	if (!config->masquerade && !config->forward && !config->clamp) {
 		masquerade_delete(tun);
 		return 0;
 	}

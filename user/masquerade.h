@@ -17,6 +17,7 @@ struct masquerade;
 struct masquerade_config {
 	bool masquerade; /* pods' traffic that leaves the overlay has the node's address */
 	bool forward; /* the host may forward from and to pods */
+	bool clamp; /* TCP agrees on segments that fit the overlay */
 	struct prefix4 network;
 	struct prefix4 subnet; /* this node's */
 };

@@ -397,6 +397,8 @@ static const struct spec {
 	 FIELD(ip_masq), 0},
 	{"forward-rules", "on|off", "accept what the host forwards from and to pods (on)", RUN,
 	 set_switch, FIELD(forward_rules), 0},
+	{"mss-clamp", NULL, "TCP of pods agrees on segments that fit the overlay", RUN, set_flag,
+	 FIELD(mss_clamp), 0},
 	{"help", NULL, "print this help", ALL, NULL, 0, KEY_HELP},
 	{"usage", NULL, "print a short usage message", ALL, NULL, 0, KEY_USAGE},
 #undef FIELD

@@ -46,6 +46,7 @@ struct options {
 	bool entropy; /* --source-port-entropy on|off, on */
 	bool ip_masq; /* --ip-masq */
 	bool forward_rules; /* --forward-rules on|off, on */
+	bool mss_clamp; /* --mss-clamp */
 	bool teardown_on_exit; /* --teardown-on-exit */
 	const char *subnet_file; /* /run/flannel/subnet.env */
 	const char *state_dir; /* /run/weft */

@@ -20,6 +20,24 @@ forward_chain() {
 	END
 }
 
+clamp_chain() {
+	cat <<-'END'
+		chain clamp {
+			type filter hook forward priority mangle; policy accept;
+			ip saddr 10.244.0.0/16 tcp flags syn / syn,rst tcp option maxseg size set rt mtu comment "weft clamp"
+			ip daddr 10.244.0.0/16 tcp flags syn / syn,rst tcp option maxseg size set rt mtu comment "weft clamp"
+		}
+	END
+}
+
+# mss FROM TO: of the SYN that arrives from a pod whose own MTU is larger than the overlay's
+mss() {
+	capture "$2" eth0 1 'tcp[tcpflags] == tcp-syn'
+	at "$1" timeout 2 socat -u /dev/null "TCP:$(addr "$2"):9" < /dev/null > /dev/null 2>&1
+	captured > /dev/null || return
+	sed -n 's/.*mss \([0-9]*\).*/\1/p' "$WORK/capture"
+}
+
 postrouting_chain() {
 	cat <<-'END'
 		chain postrtg {
@@ -182,6 +200,16 @@ at 1 nft delete table inet fw
 repairs
 check "masq: alone" eval "lab_agent_start 1 --ip-masq --forward-rules off && is_whole postrouting_chain"
 settings
+check "clamp: a table of its own" eval "again --mss-clamp && is_whole forward_chain clamp_chain"
+for i in 1 2; do
+	ip -n "$LAB-n${i}p1" link set eth0 mtu 1500
+	ip -n "$LAB-n$i" link set veth1 mtu 1500
+done
+check "clamp: segments fit the overlay" eval '[ "$(mss 1p1 2p1)" = 1432 ]'
+check "clamp: also those to us" eval '[ "$(mss 2p1 1p1)" = 1432 ]'
+check "clamp: alone" eval "again --mss-clamp --forward-rules off && is_whole clamp_chain"
+check "clamp: not without being told" again
+check "clamp: a pod's own segments" eval '[ "$(mss 1p1 2p1)" = 1460 ]'
 check "no nftables: --ip-masq is refused" without_nft demanded
 check "no nftables: the rest works, and it is said" eval "without_nft lab_agent_start 1 &&
 	[ \$(said_times 1 'no nftables: the host') = 1 ]"
