@@ -375,7 +375,7 @@ lab_vxlan() {
 
 # What the bench and the demo compare. A system is raised in a lab of its own, with two nodes and
 # the pod MTU that it would have in a cluster; LAB_SYSTEM then says who talks to whom.
-LAB_SYSTEMS="underlay host-gw vxlan weft-bpf weft-none weft-tun weft-plain"
+LAB_SYSTEMS="underlay host-gw vxlan weft-bpf weft-vxlan weft-ipip weft-none weft-tun weft-plain"
 
 # lab_system_up SYSTEM [FLAG…]: flags of `weft run` for the systems that are weft
 lab_system_up() {
@@ -386,6 +386,8 @@ lab_system_up() {
 	host-gw) lab_up --mtu 1500 && lab_hostgw ;;
 	vxlan) lab_up --mtu 1450 && lab_vxlan ;;
 	weft-bpf) lab_up && lab_agents_start --datapath bpf "$@" ;;
+	weft-vxlan) lab_up --mtu 1450 && lab_agents_start --datapath bpf --format vxlan "$@" ;;
+	weft-ipip) lab_up --mtu 1480 && lab_agents_start --datapath bpf --format ipip "$@" ;;
 	weft-none) lab_up && lab_agents_start --datapath bpf --approve none "$@" ;;
 	weft-tun) lab_up && lab_agents_start --datapath tun "$@" ;;
 	weft-plain) lab_up && lab_agents_start --datapath tun --tun-io plain "$@" ;;
