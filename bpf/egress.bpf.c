@@ -195,8 +195,7 @@ static __always_inline int send_pod_as(struct __sk_buff *skb, const struct egres
 	struct wrap w = wrap_for(skb, e, len - WEFT_ETH_HLEN, format);
 	struct iphdr *ip;
 
-	if (bpf_skb_adjust_room(skb, format_overhead(format), BPF_ADJ_ROOM_MAC,
-				format_encap_flags(format)))
+	if (format_make_room(skb, format))
 		return decline_pod(skb, hook, WEFT_R_HELPER, len);
 	ip = skb_data(skb) + WEFT_ETH_HLEN + format_overhead(format);
 	if ((void *)(ip + 1) > skb_data_end(skb))
@@ -247,8 +246,7 @@ static __always_inline int send_routed_as(struct __sk_buff *skb, const struct eg
 	struct wrap w = wrap_for(skb, e, len, format);
 	const enum weft_hook hook = WEFT_HOOK_TUN;
 
-	if (bpf_skb_adjust_room(skb, format_overhead(format), BPF_ADJ_ROOM_MAC,
-				format_encap_flags(format)))
+	if (format_make_room(skb, format))
 		return decline(hook, WEFT_R_HELPER, len);
 	if (bpf_skb_change_head(skb, WEFT_ETH_HLEN, 0) ||
 	    skb_data(skb) + WEFT_ETH_HLEN + format_overhead(format) > skb_data_end(skb))

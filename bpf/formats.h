@@ -36,6 +36,21 @@ static __always_inline u32 format_overhead(enum weft_format format)
 }
 
 /*
+ * Room for the outer headers behind Ethernet. Kernels before 5.13 refuse to hear of the inner frame
+ * (BPF_F_ADJ_ROOM_ENCAP_L2_ETH); it is written all the same.
+ */
+static __always_inline long format_make_room(struct __sk_buff *skb, enum weft_format format)
+{
+	u64 flags = format_encap_flags(format);
+	long err = bpf_skb_adjust_room(skb, format_overhead(format), BPF_ADJ_ROOM_MAC, flags);
+
+	if (err && flags & BPF_F_ADJ_ROOM_ENCAP_L2_ETH)
+		err = bpf_skb_adjust_room(skb, format_overhead(format), BPF_ADJ_ROOM_MAC,
+					  flags & ~(u64)BPF_F_ADJ_ROOM_ENCAP_L2_ETH);
+	return err;
+}
+
+/*
  * Does the far end bring congestion marks back to the inner packet? Who does not must not be sent
  * ECN-capable packets (RFC 6040 section 4.3), and flannel's udp backend does not.
  */

@@ -279,7 +279,7 @@ static int change_address(struct nl *nl, uint16_t type, uint32_t ifindex,
 	return nl_request(nl, req.nlh, NULL, NULL);
 }
 
-/* prefsrc 0 stands for any (deletion). */
+/* prefsrc 0: none, or any (deletion). */
 static int change_route(struct nl *nl, uint16_t type, uint32_t ifindex, struct prefix4 dst,
 			uint32_t prefsrc)
 {
@@ -298,6 +298,17 @@ static int change_route(struct nl *nl, uint16_t type, uint32_t ifindex, struct p
 	if (prefsrc)
 		put_ip4(req.nlh, RTA_PREFSRC, prefsrc);
 	return nl_request(nl, req.nlh, NULL, NULL);
+}
+
+/*
+ * Before Linux 5.14 the subnet's base is a broadcast address where a bridge has the subnet, and no
+ * route takes it for its source. The device has no other address, so it is the source all the same.
+ */
+static int add_route(struct nl *nl, const struct survey *s)
+{
+	int err = change_route(nl, RTM_NEWROUTE, s->ifindex, s->network, s->subnet.addr);
+
+	return err == -EINVAL ? change_route(nl, RTM_NEWROUTE, s->ifindex, s->network, 0) : err;
 }
 
 /* Gone already is as good as removed. */
@@ -333,8 +344,7 @@ static int configure(struct nl *nl, struct survey *s, uint32_t mtu)
 		if (err == 0 && !s->has_address)
 			err = change_address(nl, RTM_NEWADDR, s->ifindex, &own);
 		if (err == 0 && !s->has_route)
-			err = change_route(nl, RTM_NEWROUTE, s->ifindex, s->network,
-					   s->subnet.addr);
+			err = add_route(nl, s);
 		if (err == 0)
 			err = remove_stale(nl, s);
 		full = s->n_addresses > s->n_routes ? s->n_addresses : s->n_routes;
