@@ -74,19 +74,24 @@ static __always_inline void format_write(enum weft_format format, void *to, cons
 	}
 }
 
-/* Is what follows the outer IPv4 header whole and meant for us? */
-static __always_inline enum weft_reason format_check(enum weft_format format, struct __sk_buff *skb,
-						     const struct weft_config *cfg,
-						     const struct outer *outer)
+/* Is what follows the outer IPv4 header whole and meant for us? Checksums are another question. */
+static __always_inline enum weft_reason
+format_check(enum weft_format format, const struct weft_config *cfg, const struct outer *outer)
 {
 	switch (format) {
 	case WEFT_FORMAT_VXLAN:
-		return vxlan_check(skb, cfg, outer);
+		return vxlan_check(cfg, outer);
 	case WEFT_FORMAT_IPIP:
-		return ipip_check(skb, cfg, outer);
+		return ipip_check(cfg, outer);
 	default:
-		return udp_check(skb, cfg, outer);
+		return udp_check(cfg, outer);
 	}
+}
+
+/* One that somebody has to verify: zero means none (RFC 768). */
+static __always_inline bool outer_has_checksum(enum weft_format format, const struct outer *outer)
+{
+	return format != WEFT_FORMAT_IPIP && outer->udp->check;
 }
 
 /* The format of a packet that outer_check_address() accepted; WEFT_FORMAT_MAX: none of ours. */

@@ -16,8 +16,8 @@ static __always_inline void ipip_write(void *to, const struct wrap *w)
 	finish_ip(outer, w, WEFT_OVERHEAD_IPIP);
 }
 
-static __always_inline enum weft_reason
-ipip_check(struct __sk_buff *skb, const struct weft_config *cfg, const struct outer *outer)
+static __always_inline enum weft_reason ipip_check(const struct weft_config *cfg,
+						   const struct outer *outer)
 {
 	return WEFT_R_OK;
 }

@@ -82,17 +82,11 @@ static __always_inline enum weft_reason outer_check_address(const struct weft_co
 	return ip4_is_fragment(outer->ip) ? WEFT_R_OUTER_FRAGMENT : WEFT_R_OK;
 }
 
-/*
- * Lengths must agree exactly, else the socket decides. A checksum is accepted here only when the
- * device has verified it; zero means none (RFC 768).
- */
-static __always_inline enum weft_reason outer_check_udp(struct __sk_buff *skb,
-							const struct outer *outer)
+/* Lengths must agree exactly, else the socket decides. */
+static __always_inline enum weft_reason outer_check_udp(const struct outer *outer)
 {
 	if (bpf_ntohs(outer->udp->len) != bpf_ntohs(outer->ip->tot_len) - WEFT_IP4_HLEN)
 		return WEFT_R_BAD_UDP;
-	if (outer->udp->check && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
-		return WEFT_R_CHECKSUM;
 	return WEFT_R_OK;
 }
 

@@ -24,10 +24,10 @@ static __always_inline void udp_write(void *to, const struct wrap *w)
 	write_udp(to, w, 0);
 }
 
-static __always_inline enum weft_reason
-udp_check(struct __sk_buff *skb, const struct weft_config *cfg, const struct outer *outer)
+static __always_inline enum weft_reason udp_check(const struct weft_config *cfg,
+						  const struct outer *outer)
 {
-	return outer_check_udp(skb, outer);
+	return outer_check_udp(outer);
 }
 
 #endif

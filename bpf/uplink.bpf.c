@@ -7,6 +7,7 @@
 #include "aggregate.h"
 #include "approve.h"
 #include "decap.h"
+#include "strip.h"
 #include "verdict.h"
 
 /* What must be readable to tell the format apart, and to judge the inner packet behind it. */
@@ -24,44 +25,6 @@ struct frag_needed {
 	struct udphdr udp;
 };
 
-/* What is left to know once the packet is accepted: where it goes and why not straight there. */
-struct ingress {
-	const struct weft_state *st;
-	const struct weft_config *cfg;
-	const struct weft_endpoint *ep;
-	enum weft_reason detour; /* WEFT_R_OK: straight to the endpoint */
-	bool aggregate; /* by way of the aggregator */
-	u8 ecn; /* that the inner packet leaves with */
-	bool marked; /* which is another one than it came with */
-};
-
-/* The stack must answer, reassemble or route what a plain delivery would get wrong. */
-static __always_inline enum weft_reason find_endpoint(struct ingress *in, const struct iphdr *inner,
-						      u32 daddr)
-{
-	if (ver_ihl(inner) != IP4_PLAIN)
-		return WEFT_R_IP_OPTIONS;
-	if (ip4_is_fragment(inner))
-		return WEFT_R_FRAGMENT;
-	/* The subnet's base is the overlay device's address, the next one the bridge's. */
-	if (daddr - in->cfg->subnet <= 1)
-		return WEFT_R_HOST;
-	if (inner->ttl <= 1)
-		return WEFT_R_TTL;
-	in->ep = endpoint_lookup(in->cfg, daddr);
-	return in->ep && in->ep->flags & WEFT_ENDPOINT_DIRECT ? WEFT_R_OK : WEFT_R_NO_ENDPOINT;
-}
-
-/* Traffic shows a MAC that is not the one we send to: the agent asks the network again. */
-static __always_inline void notice_mac(const struct __sk_buff *skb, const struct outer *outer,
-				       const struct weft_peer *peer)
-{
-	if (peer && peer->flags & WEFT_PEER_RESOLVED && !(peer->flags & WEFT_PEER_ASYMMETRIC) &&
-	    !mac_equal(peer->eth_dst, outer->eth->h_source))
-		hint_send(WEFT_HINT_PEER_MAC, skb->ifindex, outer->ip->saddr, outer->eth->h_source,
-			  0);
-}
-
 /* Pointers, valid until the next pull. False when the frame is too short for them. */
 static __always_inline bool find_outer(struct __sk_buff *skb, struct outer *outer)
 {
@@ -70,28 +33,6 @@ static __always_inline bool find_outer(struct __sk_buff *skb, struct outer *oute
 	outer->udp = (void *)(outer->ip + 1);
 	outer->data_end = skb_data_end(skb);
 	return (void *)(outer->udp + 1) <= outer->data_end;
-}
-
-static __always_inline enum weft_reason check_inner(struct __sk_buff *skb, struct ingress *in,
-						    const struct outer *outer,
-						    const struct iphdr *inner, u32 room)
-{
-	const struct weft_peer *peer;
-	enum weft_reason reason = inner_check(skb, inner, room);
-	int ecn = ecn_decapsulate(outer->ip->tos, inner->tos);
-
-	if (reason == WEFT_R_OK)
-		reason = check_sender(in->cfg, outer->ip->saddr, bpf_ntohl(inner->saddr), &peer);
-	if (reason != WEFT_R_OK)
-		return reason;
-	if (!in_subnet(in->cfg, bpf_ntohl(inner->daddr)))
-		return WEFT_R_FOREIGN_DST;
-	if (ecn < 0)
-		return WEFT_R_ECN;
-	in->ecn = ecn;
-	in->marked = ecn != (inner->tos & ECN_MASK);
-	notice_mac(skb, outer, peer);
-	return WEFT_R_OK;
 }
 
 static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struct ingress *in,
@@ -107,16 +48,19 @@ static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struc
 	inner = (void *)outer.ip + format_overhead(format);
 	if (bpf_ntohs(outer.ip->tot_len) != skb->len - WEFT_ETH_HLEN)
 		return WEFT_R_BAD_IP4;
-	reason = format_check(format, skb, in->cfg, &outer);
+	reason = format_check(format, in->cfg, &outer);
 	if (reason != WEFT_R_OK)
 		return reason;
+	if (outer_has_checksum(format, &outer) && bpf_csum_level(skb, BPF_CSUM_LEVEL_QUERY) < 0)
+		return WEFT_R_CHECKSUM;
 	if ((void *)(inner + 1) > outer.data_end)
 		return WEFT_R_SHORT;
-	reason = check_inner(skb, in, &outer, inner,
-			     skb->len - WEFT_ETH_HLEN - format_overhead(format));
+	reason = accept_inner(in, &outer, inner, skb->len - WEFT_ETH_HLEN - format_overhead(format),
+			      skb->gso_size);
 	if (reason != WEFT_R_OK)
 		return reason;
-	in->detour = find_endpoint(in, inner, bpf_ntohl(inner->daddr));
+	notice_mac(in->peer, &outer, skb->ifindex);
+	in->detour = find_endpoint(in, inner);
 	/* ipip is merged by the kernel. */
 	if (format != WEFT_FORMAT_IPIP && inner->protocol == IPPROTO_TCP)
 		in->aggregate =
@@ -246,6 +190,38 @@ static __always_inline int receive_as(struct __sk_buff *skb, struct ingress *in,
 	return to_pod(skb, in, WEFT_HOOK_UPLINK, len);
 }
 
+/*
+ * What lost its outer headers before this hook has passed all checks, and may have been merged
+ * since; its endpoint may have moved in between. Approval is left to do, once for many segments.
+ */
+static __always_inline int deliver_stripped(struct __sk_buff *skb, enum weft_hook hook)
+{
+	const struct weft_state *st = state_get();
+	struct ingress in = {.st = st, .cfg = config_get(st), .detour = WEFT_R_NO_ENDPOINT};
+	u32 len = skb->len;
+	struct iphdr *ip;
+
+	if (!in.cfg)
+		return decline(hook, WEFT_R_DISABLED, len);
+	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN + L4_HLEN);
+	ip = skb_data(skb) + WEFT_ETH_HLEN;
+	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > skb_data_end(skb) ||
+	    !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
+		return drop(hook, WEFT_R_BAD_IP4, len);
+	in.ep = endpoint_lookup(in.cfg, bpf_ntohl(ip->daddr));
+	if (in.ep && in.ep->flags & WEFT_ENDPOINT_DIRECT)
+		in.detour = approve_entry(skb, st, in.cfg, ip, skb_data_end(skb), WEFT_INGRESS);
+	return in.detour == WEFT_R_OK ? to_pod(skb, &in, hook, len) : to_host(skb, &in, hook, len);
+}
+
+/* A device that takes the VLAN tag off does not show it to the strip program. */
+static __always_inline int receive_stripped(struct __sk_buff *skb)
+{
+	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
+		return drop(WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, skb->len);
+	return deliver_stripped(skb, WEFT_HOOK_UPLINK);
+}
+
 SEC("tc")
 int weft_uplink(struct __sk_buff *skb)
 {
@@ -255,6 +231,8 @@ int weft_uplink(struct __sk_buff *skb)
 	enum weft_reason reason;
 	u32 len = skb->len;
 
+	if (is_stripped(skb))
+		return receive_stripped(skb);
 	if (!in.cfg)
 		return decline(WEFT_HOOK_UPLINK, WEFT_R_DISABLED, len);
 	reason = identify(skb, in.cfg, &format);
@@ -315,29 +293,11 @@ int weft_vtep(struct __sk_buff *skb)
 	return to_host(skb, &in, WEFT_HOOK_VTEP, len);
 }
 
-/*
- * The aggregator's far end: what arrives here passed all checks at the uplink and has been merged
- * since. Its endpoint may have moved in between.
- */
+/* The aggregator's far end. */
 SEC("tc")
 int weft_aggregate(struct __sk_buff *skb)
 {
-	const struct weft_state *st = state_get();
-	struct ingress in = {.st = st, .cfg = config_get(st), .detour = WEFT_R_NO_ENDPOINT};
-	struct ethhdr *eth = skb_data(skb);
-	struct iphdr *ip = (void *)(eth + 1);
-	u32 len = skb->len;
-
-	if (!in.cfg)
-		return decline(WEFT_HOOK_AGGREGATE, WEFT_R_DISABLED, len);
-	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > skb_data_end(skb) ||
-	    !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
-		return drop(WEFT_HOOK_AGGREGATE, WEFT_R_BAD_IP4, len);
-	in.ep = endpoint_lookup(in.cfg, bpf_ntohl(ip->daddr));
-	if (in.ep && in.ep->flags & WEFT_ENDPOINT_DIRECT)
-		in.detour = approve_entry(skb, st, in.cfg, ip, skb_data_end(skb), WEFT_INGRESS);
-	return in.detour == WEFT_R_OK ? to_pod(skb, &in, WEFT_HOOK_AGGREGATE, len)
-				      : to_host(skb, &in, WEFT_HOOK_AGGREGATE, len);
+	return deliver_stripped(skb, WEFT_HOOK_AGGREGATE);
 }
 
 /* From the overlay to a pod of this node? */

@@ -30,11 +30,11 @@ static __always_inline void vxlan_write(void *to, const struct wrap *w)
 }
 
 /* As the kernel's vxlan_rcv() and the device behind it would judge, so that they can say so. */
-static __always_inline enum weft_reason
-vxlan_check(struct __sk_buff *skb, const struct weft_config *cfg, const struct outer *outer)
+static __always_inline enum weft_reason vxlan_check(const struct weft_config *cfg,
+						    const struct outer *outer)
 {
 	const struct vxlan_headers *vxlan = (const void *)(outer->udp + 1);
-	enum weft_reason reason = outer_check_udp(skb, outer);
+	enum weft_reason reason = outer_check_udp(outer);
 
 	if (reason != WEFT_R_OK)
 		return reason;

@@ -41,8 +41,11 @@ static int attach_uplink(struct agent *a)
 	err = datapath_attach(a->datapath, WEFT_HOOK_UPLINK, ifindex);
 	if (err)
 		return err;
-	if (a->uplink_ifindex)
+	receive_on_uplink(a, ifindex);
+	if (a->uplink_ifindex) {
+		datapath_detach(a->datapath, WEFT_HOOK_STRIP, a->uplink_ifindex);
 		datapath_detach(a->datapath, WEFT_HOOK_UPLINK, a->uplink_ifindex);
+	}
 	a->uplink_ifindex = ifindex;
 	return 0;
 }

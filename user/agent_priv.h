@@ -50,6 +50,7 @@ struct agent {
 	struct masquerade *masquerade; /* NULL: neither of its rules is wanted, or can be had */
 	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */
+	bool xdp; /* with the strip program in front of it */
 	uint32_t mtu; /* of the overlay device, as last configured */
 	enum weft_format format; /* that peers are asked to send */
 
@@ -113,9 +114,11 @@ void address_start_anew(struct agent *a);
 void receive_prepare(struct agent *a);
 /* When the programs are loaded, and before they run. */
 void receive_attach(struct agent *a);
+/* When the uplink program runs on ifindex: what is to run in front of it. */
+void receive_on_uplink(struct agent *a, uint32_t ifindex);
 /* Without programs. */
 void receive_abandon(struct agent *a);
-/* How it is done: "kernel", "aggregate", "strip", or "socket" without programs. */
+/* How it is done: "kernel", "aggregate", "strip", "xdp", or "socket" without programs. */
 const char *receive_name(const struct agent *a);
 
 /* report.c: what the verbs show. */

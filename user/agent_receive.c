@@ -59,8 +59,22 @@ void receive_attach(struct agent *a)
 	a->aggregator = pair;
 }
 
+/* The driver may have none, or need more queues or smaller frames for it, or be taken. */
+void receive_on_uplink(struct agent *a, uint32_t ifindex)
+{
+	int err;
+
+	if (a->opt->receive != RECEIVE_XDP)
+		return;
+	err = datapath_attach(a->datapath, WEFT_HOOK_STRIP, ifindex);
+	if (err)
+		log_warn("going on without native XDP: %s", strerror(-err));
+	a->xdp = err == 0;
+}
+
 void receive_abandon(struct agent *a)
 {
+	a->xdp = false;
 	a->aggregator = (struct aggregator){};
 	a->vtep_ifindex = 0;
 	aggregator_delete(a->nl, a->opt->tun);
@@ -71,6 +85,8 @@ const char *receive_name(const struct agent *a)
 {
 	if (!a->datapath)
 		return "socket";
+	if (a->xdp)
+		return "xdp";
 	if (a->vtep_ifindex || a->format == WEFT_FORMAT_IPIP)
 		return "kernel";
 	return a->aggregator.tx_ifindex ? "aggregate" : "strip";

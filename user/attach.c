@@ -5,6 +5,7 @@
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <libmnl/libmnl.h>
+#include <linux/if_link.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -18,8 +19,8 @@
 #define WEFT_BPF_TCX_INGRESS 46
 #define WEFT_BPF_TCX_EGRESS 47
 
-/* struct bpf_link_info of 6.6, as far as it concerns a TCX link. */
-struct tcx_link_info {
+/* struct bpf_link_info, as far as it is the same for links of TCX and XDP. */
+struct dev_link_info {
 	__u32 type;
 	__u32 id;
 	__u32 prog_id;
@@ -29,7 +30,7 @@ struct tcx_link_info {
 	__u8 rest[64];
 };
 
-static int link_info(int fd, struct tcx_link_info *info)
+static int link_info(int fd, struct dev_link_info *info)
 {
 	__u32 len = sizeof(*info);
 
@@ -40,7 +41,7 @@ static int link_info(int fd, struct tcx_link_info *info)
 /* 0 when the pinned link now runs prog_fd; -ENOLINK when it is dead or for another device. */
 static int update_link(const char *pin, uint32_t ifindex, int prog_fd)
 {
-	struct tcx_link_info info;
+	struct dev_link_info info;
 	_close_ int fd = bpf_obj_get(pin);
 	int err;
 
@@ -54,9 +55,18 @@ static int update_link(const char *pin, uint32_t ifindex, int prog_fd)
 	return bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
 }
 
-int attach_tcx(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd)
+static enum bpf_attach_type attach_type(enum weft_hook hook)
 {
-	int type = hook_is_egress(hook) ? WEFT_BPF_TCX_EGRESS : WEFT_BPF_TCX_INGRESS;
+	if (hook_is_xdp(hook))
+		return BPF_XDP;
+	return hook_is_egress(hook) ? WEFT_BPF_TCX_EGRESS : WEFT_BPF_TCX_INGRESS;
+}
+
+int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd)
+{
+	/* What the kernel offers where a driver knows no XDP comes behind GRO, too late for us. */
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
+			    .flags = hook_is_xdp(hook) ? XDP_FLAGS_DRV_MODE : 0);
 	int err = update_link(pin, ifindex, prog_fd);
 	_close_ int fd = -1;
 
@@ -64,13 +74,13 @@ int attach_tcx(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_
 		return err;
 	if (err == -ENOLINK && unlink(pin))
 		return -errno;
-	fd = bpf_link_create(prog_fd, ifindex, type, NULL);
+	fd = bpf_link_create(prog_fd, ifindex, attach_type(hook), &opts);
 	if (fd < 0)
 		return -errno;
 	return bpf_obj_pin(fd, pin) ? -errno : 0;
 }
 
-int detach_tcx(const char *pin)
+int detach_link(const char *pin)
 {
 	_close_ int fd = bpf_obj_get(pin);
 
@@ -81,9 +91,9 @@ int detach_tcx(const char *pin)
 	return unlink(pin) ? -errno : 0;
 }
 
-int64_t attached_tcx(const char *pin, uint32_t ifindex)
+int64_t attached_link(const char *pin, uint32_t ifindex)
 {
-	struct tcx_link_info info;
+	struct dev_link_info info;
 	_close_ int fd = bpf_obj_get(pin);
 	int err;
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * One program on one hook of one device: by a pinned TCX link, or by a clsact filter with weft's
- * own priority. Programs of others on the same hook are never touched.
+ * One program on one hook of one device: by a pinned link (TCX, native XDP), or by a clsact filter
+ * with weft's own priority. Programs of others on the same hook are never touched.
  */
 #ifndef WEFT_USER_ATTACH_H
 #define WEFT_USER_ATTACH_H
@@ -20,15 +20,21 @@ static inline bool hook_is_egress(enum weft_hook hook)
 	return hook == WEFT_HOOK_TUN || hook == WEFT_HOOK_DELIVER;
 }
 
+static inline bool hook_is_xdp(enum weft_hook hook)
+{
+	return hook == WEFT_HOOK_STRIP;
+}
+
 /*
  * Update the link pinned at pin in place, or make and pin a new one when there is none or its
- * device is gone. -EINVAL: the kernel has no TCX.
+ * device is gone. -EINVAL: the kernel has no TCX. XDP: -EOPNOTSUPP, the driver has none; -EBUSY,
+ * somebody else's program is there.
  */
-int attach_tcx(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd);
+int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd);
 /* Remove the pin; the link goes with it unless its device went first. 0 when there is none. */
-int detach_tcx(const char *pin);
+int detach_link(const char *pin);
 /* Id of the program that the pinned link runs on a live device, or -errno. */
-int64_t attached_tcx(const char *pin, uint32_t ifindex);
+int64_t attached_link(const char *pin, uint32_t ifindex);
 
 /* Add our filter, or replace its program in one step. */
 int attach_clsact(uint32_t ifindex, enum weft_hook hook, int prog_fd);

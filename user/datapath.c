@@ -23,7 +23,7 @@
 struct attachment {
 	enum weft_hook hook;
 	uint32_t ifindex;
-	bool tcx;
+	bool link; /* false: a clsact filter */
 };
 
 struct datapath {
@@ -64,6 +64,8 @@ static const struct bpf_program *hook_program(const struct datapath *dp, enum we
 		return dp->skel->progs.weft_bridge;
 	case WEFT_HOOK_TUN:
 		return dp->skel->progs.weft_tun;
+	case WEFT_HOOK_STRIP:
+		return dp->skel->progs.weft_strip;
 	case WEFT_HOOK_AGGREGATE:
 		return dp->skel->progs.weft_aggregate;
 	case WEFT_HOOK_VTEP:
@@ -156,6 +158,23 @@ static int make_dirs(const char *dir)
 	return err ? err : pins_mkdir(path);
 }
 
+/*
+ * May an XDP program say that it copes with frames in several buffers? Kernels since 5.18 know the
+ * flag, and drivers may ask for it where such frames can come (the uplink hook has them then).
+ */
+static bool has_xdp_frags(void)
+{
+	const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	DECLARE_LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_XDP_HAS_FRAGS);
+	_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "weft_probe", "GPL", pass,
+				       ARRAY_SIZE(pass), &opts);
+
+	return fd >= 0;
+}
+
 static int load(struct datapath *dp, uint32_t approvals)
 {
 	struct bpf_map *map;
@@ -167,6 +186,8 @@ static int load(struct datapath *dp, uint32_t approvals)
 	if (!dp->skel)
 		return log_err(-errno, "cannot open the BPF object");
 	bpf_map__set_max_entries(dp->skel->maps.approvals, approvals);
+	if (has_xdp_frags())
+		bpf_program__set_flags(dp->skel->progs.weft_strip, BPF_F_XDP_HAS_FRAGS);
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
 		err = reuse_map(dp, map);
@@ -265,13 +286,13 @@ static struct attachment *find_attachment(const struct datapath *dp, enum weft_h
 	return NULL;
 }
 
-static int remember(struct datapath *dp, enum weft_hook hook, uint32_t ifindex, bool tcx)
+static int remember(struct datapath *dp, enum weft_hook hook, uint32_t ifindex, bool link)
 {
 	struct attachment *known = find_attachment(dp, hook, ifindex);
 	struct attachment *more;
 
 	if (known) {
-		known->tcx = tcx;
+		known->link = link;
 		return 0;
 	}
 	more = realloc(dp->attachments, (dp->n_attachments + 1) * sizeof(*more));
@@ -279,7 +300,7 @@ static int remember(struct datapath *dp, enum weft_hook hook, uint32_t ifindex, 
 		return -ENOMEM;
 	dp->attachments = more;
 	more[dp->n_attachments++] =
-		(struct attachment){.hook = hook, .ifindex = ifindex, .tcx = tcx};
+		(struct attachment){.hook = hook, .ifindex = ifindex, .link = link};
 	return 0;
 }
 
@@ -294,17 +315,21 @@ static int attach_either(struct datapath *dp, const char *pin, uint32_t ifindex,
 {
 	int err;
 
+	if (hook_is_xdp(hook))
+		return attach_link(pin, ifindex, hook, prog_fd);
 	if (dp->tcx) {
-		err = attach_tcx(pin, ifindex, hook, prog_fd);
+		err = attach_link(pin, ifindex, hook, prog_fd);
 		if (err == 0)
 			return detach_clsact(ifindex, hook);
-		if (err != -EINVAL || !dp->probe)
+		if (err == -EINVAL && !dp->probe)
+			return log_err(-EOPNOTSUPP, "there is no TCX before Linux 6.6");
+		if (err != -EINVAL)
 			return err;
 		log_info("no TCX in this kernel, using clsact");
 		dp->tcx = false;
 	}
 	err = attach_clsact(ifindex, hook, prog_fd);
-	return err ? err : detach_tcx(pin);
+	return err ? err : detach_link(pin);
 }
 
 int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
@@ -319,8 +344,9 @@ int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
 		return log_err(err, "%s (%u): cannot attach the %s program", ifname, ifindex,
 			       hook_name(hook));
 	}
-	dp->probe = false;
-	return remember(dp, hook, ifindex, dp->tcx);
+	if (!hook_is_xdp(hook))
+		dp->probe = false;
+	return remember(dp, hook, ifindex, dp->tcx || hook_is_xdp(hook));
 }
 
 int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
@@ -332,7 +358,7 @@ int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
 	if (a)
 		forget(dp, a);
 	link_pin_path(dp->dir, hook, ifindex, pin);
-	err = detach_tcx(pin);
+	err = detach_link(pin);
 	if (err == 0)
 		err = detach_clsact(ifindex, hook);
 	return err == -ENODEV ? 0 : err;
@@ -369,7 +395,7 @@ static void prune_links(const char *dir, const struct datapath *keep)
 		if (keep && find_attachment(keep, hook, ifindex))
 			continue;
 		link_pin_path(dir, hook, ifindex, path);
-		detach_tcx(path);
+		detach_link(path);
 	}
 	if (links)
 		closedir(links);
@@ -398,10 +424,17 @@ static int64_t attached_program(const struct datapath *dp, const struct attachme
 {
 	char pin[PATH_MAX];
 
-	if (!a->tcx)
+	if (!a->link)
 		return attached_clsact(a->ifindex, a->hook);
 	link_pin_path(dp->dir, a->hook, a->ifindex, pin);
-	return attached_tcx(pin, a->ifindex);
+	return attached_link(pin, a->ifindex);
+}
+
+static const char *attach_name(const struct attachment *a)
+{
+	if (hook_is_xdp(a->hook))
+		return "xdp";
+	return a->link ? "tcx" : "clsact";
 }
 
 static uint32_t program_id(const struct bpf_program *prog)
@@ -443,7 +476,7 @@ size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size
 		out[i] = (struct datapath_hook){
 			.hook = a->hook,
 			.ifindex = a->ifindex,
-			.attach = a->tcx ? "tcx" : "clsact",
+			.attach = attach_name(a),
 			.prog_id = id > 0 ? (uint32_t)id : 0,
 		};
 		if_indextoname(a->ifindex, out[i].ifname);

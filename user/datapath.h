@@ -21,7 +21,7 @@ struct datapath_hook { /* one attached program */
 	enum weft_hook hook;
 	uint32_t ifindex;
 	char ifname[IF_NAMESIZE];
-	const char *attach; /* "tcx" or "clsact" */
+	const char *attach; /* "tcx", "clsact" or "xdp" */
 	uint32_t prog_id;
 };
 

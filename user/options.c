@@ -289,14 +289,13 @@ static int set_receive(const char *arg, void *field, const char **why)
 		[RECEIVE_KERNEL] = "kernel",
 		[RECEIVE_AGGREGATE] = "aggregate",
 		[RECEIVE_STRIP] = "strip",
+		[RECEIVE_XDP] = "xdp",
 		NULL,
 	};
 	int mode = choose(arg, names);
 
-	if (!strcmp(arg, "xdp"))
-		return refuse(why, UNAVAILABLE ", only kernel, aggregate and strip are");
 	if (mode < 0)
-		return refuse(why, "must be auto, kernel, aggregate or strip");
+		return refuse(why, "must be auto, kernel, aggregate, strip or xdp");
 	*(enum receive_mode *)field = mode;
 	return 0;
 }
@@ -372,7 +371,7 @@ static const struct spec {
 	 FIELD(flow_protocol), 0},
 	{"format", "NAME", "wire format: udp, vxlan or ipip (the network's)", RUN, set_format,
 	 FIELD(format), 0},
-	{"receive", "HOW", "who merges what comes in: auto, kernel, aggregate or strip (auto)", RUN,
+	{"receive", "HOW", "how what comes in is merged: auto, kernel, aggregate, strip, xdp", RUN,
 	 set_receive, FIELD(receive), 0},
 	{"outer-dscp", "N|inherit", "DSCP of outer packets: 0 to 63, or the inner one's (0)", RUN,
 	 set_dscp, FIELD(outer_dscp), 0},

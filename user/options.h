@@ -19,7 +19,7 @@ enum weft_exit {
 enum datapath_mode { DATAPATH_AUTO, DATAPATH_BPF, DATAPATH_TUN };
 enum approve_mode { APPROVE_HOST, APPROVE_NONE };
 enum tun_io { TUN_IO_BATCH, TUN_IO_PLAIN };
-enum receive_mode { RECEIVE_AUTO, RECEIVE_KERNEL, RECEIVE_AGGREGATE, RECEIVE_STRIP };
+enum receive_mode { RECEIVE_AUTO, RECEIVE_KERNEL, RECEIVE_AGGREGATE, RECEIVE_STRIP, RECEIVE_XDP };
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 
 #define DSCP_INHERIT 64 /* one more than there are: the inner packet's */

@@ -10,15 +10,17 @@
 #define WEFT_REASON_H
 
 /*
- * Where a packet is counted. aggregate: the device behind which the uplink's single TCP segments
- * are merged again; vtep: ingress of the VXLAN device, what the uplink left to the kernel; enter:
- * ingress of the overlay device, what the host stack is given; deliver: egress of a bridge port,
- * what it gives to a pod; tunfd and socket belong to the agent's TUN/UDP loop.
+ * Where a packet is counted. strip: XDP in front of the uplink, which counts no packet that it
+ * leaves to the latter as it came; aggregate: the device behind which the uplink's single TCP
+ * segments are merged again; vtep: ingress of the VXLAN device, what the uplink left to the kernel;
+ * enter: ingress of the overlay device, what the host stack is given; deliver: egress of a bridge
+ * port, what it gives to a pod; tunfd and socket belong to the agent's TUN/UDP loop.
  */
 #define WEFT_HOOKS(X) \
 	X(PORT, "port") \
 	X(BRIDGE, "bridge") \
 	X(TUN, "tun") \
+	X(STRIP, "strip") \
 	X(UPLINK, "uplink") \
 	X(AGGREGATE, "aggregate") \
 	X(VTEP, "vtep") \

@@ -3,18 +3,20 @@
  * usage: foreign link DEVICE ingress|egress     prints the ID of its counter
  *        foreign filter DEVICE ingress|egress   the same
  *        foreign forge DEVICE ingress|egress    gives each packet a random hash and tc_index
+ *        foreign xdp DEVICE                     a native XDP program that passes every packet
  *        foreign count ID                       prints how many packets it has seen
  *
  * Somebody else's BPF program on a hook that weft uses, too: counts every packet and passes it on
  * (TCX_NEXT, which for a filter is "ask the next one"). A link is a TCX link behind whatever is
- * there, held by a process in the background until it is killed; a filter is one of clsact, of
- * priority 1.
+ * there, held (as is that of XDP) by a process in the background until it is killed; a filter is
+ * one of clsact, of priority 1.
  */
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
 #include <stdbool.h>
 #include <linux/bpf.h>
+#include <linux/if_link.h>
 #include <net/if.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +39,7 @@ static _Noreturn void die(const char *what)
 static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: foreign link|filter|forge DEVICE ingress|egress\n"
+			"       foreign xdp DEVICE\n"
 			"       foreign count ID\n");
 	exit(2);
 }
@@ -109,6 +112,29 @@ static void link_attach(int prog, int ifindex, bool egress)
 		die("link");
 }
 
+/* Keeps what was attached for as long as it lives. */
+static _Noreturn void hold(void)
+{
+	if (daemon(0, 0) < 0)
+		die("daemon");
+	for (;;)
+		pause();
+}
+
+static _Noreturn void xdp_attach(const char *device)
+{
+	const struct bpf_insn insns[] = {
+		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, XDP_PASS),
+		insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
+	};
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+	int prog = bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", insns, 2, NULL);
+
+	if (prog < 0 || bpf_link_create(prog, (int)if_nametoindex(device), BPF_XDP, &opts) < 0)
+		die(device);
+	hold();
+}
+
 static void attach(const char *device, bool egress, bool filter, bool forge)
 {
 	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "foreign", 4, 8, 1, NULL);
@@ -129,12 +155,8 @@ static void attach(const char *device, bool egress, bool filter, bool forge)
 		link_attach(prog, ifindex, egress);
 	printf("%u\n", info.id);
 	fflush(stdout);
-	if (filter)
-		return;
-	if (daemon(0, 0) < 0)
-		die("daemon");
-	for (;;)
-		pause();
+	if (!filter)
+		hold();
 }
 
 static void count(const char *id)
@@ -154,6 +176,8 @@ int main(int argc, char **argv)
 	    (!strcmp(argv[1], "link") || !strcmp(argv[1], "filter") || !strcmp(argv[1], "forge")))
 		attach(argv[2], !strcmp(argv[3], "egress"), !strcmp(argv[1], "filter"),
 		       !strcmp(argv[1], "forge"));
+	else if (argc == 3 && !strcmp(argv[1], "xdp"))
+		xdp_attach(argv[2]);
 	else if (argc == 3 && !strcmp(argv[1], "count"))
 		count(argv[2]);
 	else

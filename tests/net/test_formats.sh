@@ -91,7 +91,7 @@ receive() {
 	local row
 	eval "$LIB_ADDR"
 	for row in "vxlan kernel 5000" "ipip kernel 5000" "vxlan strip 1000" "vxlan aggregate 1000" \
-		"udp aggregate 1000" "udp strip 1000"; do
+		"udp aggregate 1000" "udp strip 1000" "udp xdp 1000" "vxlan xdp 1000" "ipip xdp 1000"; do
 		# shellcheck disable=SC2086 # three words
 		set -- $row
 		check "receive $1 by $2: agents" eval "lab_up --mtu $PLAIN_MTU --wire mtu &&
@@ -116,6 +116,48 @@ receive() {
 	check "receive: the port is another's" eval "! lab_agent_start 1 --format vxlan &&
 		grep -q 'cannot receive format vxlan' '$(lab_log 1)'"
 	check "receive: which matters to nobody else" lab_agent_start 1 --format ipip
+}
+
+# Native XDP in front of the uplink
+
+# by_strip LEAST: so many packets lost their outer headers there, and as many bytes came on merged
+by_strip() {
+	local gains stripped uplink
+	gains=$(shown gains 2) || return
+	stripped=$(packets_of "strip fast ok" <<< "$gains")
+	uplink=$(packets_of "uplink fast ok" <<< "$gains")
+	[ "$stripped" -ge "$1" ] && [ "$uplink" -lt "$stripped" ]
+}
+
+xdp_on() { at 1 bpftool -j net show | jq -e '[.[].xdp[] | select(.devname == "wire0")] | length == 1'; }
+has_strip_pin() { link_ids 1 | grep '^strip-'; }
+
+receive_xdp() {
+	local format
+	eval "$LIB_ADDR"
+	for format in udp vxlan ipip; do
+		check "xdp: $format: agents" eval "lab_up --mtu $PLAIN_MTU --wire mtu &&
+			lab_agents_start --datapath bpf --format $format --receive xdp" || continue
+		check "xdp: $format: status and link" eval "receives_by xdp && xdp_on && has_strip_pin"
+		mark
+		talks "xdp: $format"
+		check "xdp: $format: stripped and merged" by_strip 1000
+		check "xdp: $format: fragments of a datagram" udp 1p1 "$(addr 2p1)" 20x3000
+	done
+	check "xdp: killed and replaced under traffic" eval '
+		before=$(link_ids 1) && flow_start 1p1 2p1 1000 && lab_agent_stop 1 KILL; sleep 0.3
+		lab_agent_start 1 --format ipip --receive xdp && [ "$(link_ids 1)" = "$before" ] &&
+		flow_end 1p1 2p1 1000 && flow_whole 1p1 2p1'
+	check "xdp: given up: detached" eval \
+		"lab_agent_stop 1 && lab_agent_start 1 --format ipip && ! xdp_on && ! has_strip_pin"
+	check "xdp: packets arrive" pings 1p1 "$(addr 2p1)"
+	lab_agent_stop 1
+	check "xdp: another's program is there" eval 'at 1 "$NETBIN/foreign" xdp wire0 && xdp_on'
+	check "xdp: it is left there, the agent does without" eval \
+		'lab_agent_start 1 --format ipip --receive xdp && status_is 1 receive kernel &&
+		grep -q "without native XDP" "$(lab_log 1)" && xdp_on && ! has_strip_pin'
+	check "xdp: cleaned up" eval 'lab_agent_stop 2 && weft_on 2 cleanup --tun flannel0 &&
+		! at 2 ip link show wire0 | grep -q xdp'
 }
 
 # The kernel at the other end
@@ -345,7 +387,7 @@ migration() {
 }
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(pairs receive kernel again path migration)
+[ $# -gt 0 ] || sections=(pairs receive receive_xdp kernel again path migration)
 for section in "${sections[@]}"; do
 	$section
 done

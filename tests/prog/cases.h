@@ -10,12 +10,23 @@ void test_uplink(void);
 void test_sweeps(void);
 void test_approve(void);
 void test_formats(void);
+void test_strip(void);
 
 /* A valid frame as the pod at the port under test sends it. */
 void frame_from_pod(struct frame *out, const struct ip_fields *ip);
 /* A valid frame as a peer sends it. */
 void frame_from_peer(struct frame *out, const struct outer_fields *outer,
 		     const struct ip_fields *ip);
+/*
+ * The same in any format, from the format's node of the rig. The headers of vxlan are the usual
+ * ones and changed by the caller where they stand.
+ */
+void frame_from_format(struct frame *out, enum weft_format format, uint8_t outer_tos,
+		       const struct ip_fields *ip);
+/* Bytes in front of the inner packet, and the format's node's subnet 10.244.X.0/24. */
+size_t format_headers(enum weft_format format);
+uint8_t format_subnet(enum weft_format format);
+const char *format_text(enum weft_format format);
 /* "src=10.244.1.2 ttl=1 ..." of the fields that are not the usual; returns buf. */
 const char *ip_fields_text(const struct ip_fields *ip, char *buf, size_t len);
 

@@ -234,20 +234,36 @@ void rig_flip_state(void)
 	set(skel->maps.state, &zero, &st);
 }
 
+/* All values of all CPUs, in one go where the kernel can: 5.13 and later. */
+static void read_per_cpu(struct weft_counter *values, int cpus)
+{
+	static uint32_t keys[WEFT_COUNTER_MAX];
+	uint32_t next, n = WEFT_COUNTER_MAX;
+	int fd = bpf_map__fd(skel->maps.counters);
+	DECLARE_LIBBPF_OPTS(bpf_map_batch_opts, opts);
+
+	int err = bpf_map_lookup_batch(fd, NULL, &next, keys, values, &n, &opts);
+
+	/* ENOENT: and these are all */
+	if ((err == 0 || err == -ENOENT) && n == WEFT_COUNTER_MAX)
+		return;
+	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++)
+		must(bpf_map_lookup_elem(fd, &key, values + key * cpus), "counters");
+}
+
 static void read_counters(struct weft_counter out[WEFT_COUNTER_MAX])
 {
 	int n = libbpf_num_possible_cpus();
-	struct weft_counter *cpu = calloc(n, sizeof(*cpu));
+	struct weft_counter *values = calloc((size_t)n * WEFT_COUNTER_MAX, sizeof(*values));
 
+	must(!values, "counters");
 	memset(out, 0, WEFT_COUNTER_MAX * sizeof(*out));
-	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {
-		must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.counters), &key, cpu), "counters");
-		for (int i = 0; i < n; i++) {
-			out[key].packets += cpu[i].packets;
-			out[key].bytes += cpu[i].bytes;
-		}
+	read_per_cpu(values, n);
+	for (int i = 0; i < n * WEFT_COUNTER_MAX; i++) {
+		out[i / n].packets += values[i].packets;
+		out[i / n].bytes += values[i].bytes;
 	}
-	free(cpu);
+	free(values);
 }
 
 static void diff_counters(struct result *out)
@@ -275,6 +291,7 @@ static int program_fd(enum rig_program program)
 		[RIG_UPLINK] = skel->progs.weft_uplink,
 		[RIG_AGGREGATE] = skel->progs.weft_aggregate,
 		[RIG_DELIVER] = skel->progs.weft_deliver,
+		[RIG_STRIP] = skel->progs.weft_strip,
 	};
 
 	return bpf_program__fd(programs[program]);
@@ -319,7 +336,8 @@ bool rig_flow_of(enum rig_program program, size_t overhead, const struct frame *
 		 struct weft_flow *out)
 {
 	bool egress = program == RIG_PORT || program == RIG_BRIDGE;
-	size_t at = program == RIG_UPLINK ? WEFT_ETH_HLEN + overhead : WEFT_ETH_HLEN;
+	bool wrapped = program == RIG_UPLINK || program == RIG_STRIP;
+	size_t at = wrapped ? WEFT_ETH_HLEN + overhead : WEFT_ETH_HLEN;
 	const uint8_t *ip = frame->data + at, *l4 = ip + WEFT_IP4_HLEN;
 	uint16_t asks_local = htons(WEFT_ECHO_LOCAL);
 
@@ -361,7 +379,8 @@ bool rig_run_as(enum rig_program program, size_t overhead, const struct frame *i
 	struct __sk_buff ctx = {.gso_size = gso_size};
 	DECLARE_LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = in->data, .data_size_in = in->len,
 			    .data_out = out->out.data, .data_size_out = sizeof(out->out.data),
-			    .ctx_in = &ctx, .ctx_size_in = sizeof(ctx));
+			    .ctx_in = program == RIG_STRIP ? NULL : &ctx,
+			    .ctx_size_in = program == RIG_STRIP ? 0 : sizeof(ctx));
 
 	if (approves)
 		approve(program, overhead, in);

@@ -34,11 +34,11 @@ extern const uint8_t node_vtep[6], peer_vtep[6];
 /* In front of the inner packet in format udp. */
 #define UDP_HEADERS (WEFT_ETH_HLEN + WEFT_OVERHEAD_UDP)
 
-enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE, RIG_DELIVER };
+enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE, RIG_DELIVER, RIG_STRIP };
 
 /* What a program did with a frame. */
 struct result {
-	int act; /* -1 next, 2 shot, 7 redirect */
+	int act; /* -1 next, 2 shot, 7 redirect; XDP: 2 pass */
 	struct frame out;
 	int counters; /* how many counters moved */
 	uint32_t counter; /* the one that moved, WEFT_COUNTER() */
@@ -48,6 +48,7 @@ struct result {
 #define ACT_NEXT (-1)
 #define ACT_SHOT 2
 #define ACT_REDIRECT 7
+#define ACT_XDP_PASS 2
 
 int rig_open(void);
 void rig_close(void);

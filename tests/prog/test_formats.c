@@ -75,6 +75,29 @@ static void frame_of(struct frame *out, int format, uint8_t outer_tos, const str
 	out->len += inner.len - v->cut;
 }
 
+void frame_from_format(struct frame *out, enum weft_format format, uint8_t outer_tos,
+		       const struct ip_fields *ip)
+{
+	const struct vxlan_fields usual = {0};
+
+	frame_of(out, format, outer_tos, &usual, ip);
+}
+
+size_t format_headers(enum weft_format format)
+{
+	return 14 + formats[format].overhead;
+}
+
+uint8_t format_subnet(enum weft_format format)
+{
+	return formats[format].subnet;
+}
+
+const char *format_text(enum weft_format format)
+{
+	return formats[format].name;
+}
+
 /* Sending */
 
 static void test_sent(int format, uint32_t flags, const struct ip_fields *ip, uint8_t outer_tos,

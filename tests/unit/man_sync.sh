@@ -79,7 +79,7 @@ exits 2 "unknown verb: --state-dir" --state-dir "$tmp"
 exits 2 "--store is required" run
 exits 2 "--approve all: must be host or none" run --store static:x --approve all
 exits 2 "--format gre: must be udp, vxlan or ipip" run --store static:x --format gre
-exits 2 "--receive xdp: not available in this version" run --store static:x --receive xdp
+exits 2 "must be auto, kernel, aggregate, strip or xdp" run --store static:x --receive gro
 exits 2 "--store kube:: not available in this version" check --store kube:
 exits 2 "etcd:URL: x is not http://... or https://..." check --store etcd:x
 exits 2 "--metrics 9100: must be ADDR:PORT or :PORT, with an IPv4 address" \
