@@ -37,7 +37,7 @@ TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick demo bench fuzz soak scale fmt install clean help
+.PHONY: all deps tests check check-quick check-vm demo bench fuzz soak scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -124,6 +124,11 @@ bench: deps					## measure against underlay, host-gw, vxlan
 
 fuzz: deps					## fuzz for FUZZ_SECONDS each, 300 unless told
 	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-300} tests/run fuzz
+
+check-vm: deps					## run suites on Debian's kernels 5.10, 6.1, 6.12
+	$(Q)tools/deps vm
+	$(Q)$(MAKE) --no-print-directory tests
+	$(Q)tests/vm/run
 
 soak: deps					## 30 minutes of bad input and faults for the tun tier
 	$(Q)$(MAKE) --no-print-directory all $(NETBIN)

@@ -8,6 +8,8 @@
 # bpffs from the agent.
 
 LAB=${LAB:-weft}
+# A machine of software is slower by this; everything is waited for so many times longer.
+SLOWNESS=${SLOWNESS:-1}
 LAB_ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 WEFT=${WEFT:-$LAB_ROOT/build/weft}
 PERF=${PERF:-$LAB_ROOT/build/tools/perf}
@@ -158,7 +160,7 @@ lab_wires_add() {
 
 # lab_settle: the kernel reports a new link's carrier with a delay
 lab_settle() {
-	local i end=$((SECONDS + 3))
+	local i end=$((SECONDS + 3 * SLOWNESS))
 	for i in $(seq "$LAB_NODES"); do
 		while ip -n "$(lab_node "$i")" -br link | grep -qE '^(wire0|cni0|veth).* (DOWN|LOWER)'; do
 			[ $SECONDS -lt $end ] || return 0
@@ -256,7 +258,7 @@ lab_down() {
 	for ns in $(lab_namespaces); do
 		state=$(lab_dir)/${ns#"$LAB"-}
 		if [ -d "$state" ] && [ -x "$WEFT" ]; then
-			in_ns "$ns" timeout 5 "$WEFT" cleanup --state-dir "$state" >/dev/null 2>&1 || true
+			in_ns "$ns" timeout $((5 * SLOWNESS)) "$WEFT" cleanup --state-dir "$state" >/dev/null 2>&1 || true
 		fi
 	done
 	for ns in $(lab_namespaces); do
@@ -295,7 +297,7 @@ lab_agent_start() {
 		< /dev/null > "$(lab_log "$i")" 2>&1 &
 	pid=$!
 	echo $pid > "$(lab_dir)/n$i.pid"
-	end=$((SECONDS + 10))
+	end=$((SECONDS + 10 * SLOWNESS))
 	until lab_agent_ready "$i"; do
 		if ! kill -0 $pid 2>/dev/null || [ $SECONDS -ge $end ]; then
 			cat "$(lab_log "$i")" >&2
@@ -312,7 +314,7 @@ lab_agent_stop() {
 	local i=$1 sig=${2:-TERM} pid end rc=0
 	pid=$(cat "$(lab_dir)/n$i.pid" 2>/dev/null) || return 0
 	rm -f "$(lab_dir)/n$i.pid"
-	end=$((SECONDS + 5))
+	end=$((SECONDS + 5 * SLOWNESS))
 	kill -s "$sig" "$pid" 2>/dev/null || true
 	while kill -0 "$pid" 2>/dev/null; do
 		if [ $SECONDS -ge $end ]; then

@@ -90,6 +90,17 @@ static int set_offload(const char *name, uint32_t command, uint32_t on)
 	return ethtool(name, &value);
 }
 
+/*
+ * Kernels since 5.13 have GRO on a veth without XDP, and make the pair with GRO off; before it is
+ * on and means nothing.
+ */
+static bool can_merge(const char *new_rx)
+{
+	struct ethtool_value value = {.cmd = ETHTOOL_GGRO};
+
+	return ethtool(new_rx, &value) == 0 && !value.data;
+}
+
 static int configure_pair(struct nl *nl, const char *tx, const char *rx, struct aggregator *out)
 {
 	struct rtnl_link near, far;
@@ -123,6 +134,10 @@ int aggregator_open(struct nl *nl, const char *tun, const char *uplink, struct a
 	err = create_pair(nl, tx, rx, queues_for(uplink));
 	if (err && err != -EEXIST)
 		return err;
+	if (err == 0 && !can_merge(rx)) {
+		aggregator_delete(nl, tun);
+		return -EOPNOTSUPP;
+	}
 	return configure_pair(nl, tx, rx, out);
 }
 

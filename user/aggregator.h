@@ -18,7 +18,7 @@ struct aggregator {
 
 /*
  * Create or adopt the pair, with as many queues as the uplink receives by; -ENAMETOOLONG when no
- * name can be derived from tun.
+ * name can be derived from tun, -EOPNOTSUPP before Linux 5.13, which would not merge there.
  */
 int aggregator_open(struct nl *nl, const char *tun, const char *uplink, struct aggregator *out);
 /* 0 when there is none. */

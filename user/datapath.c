@@ -209,13 +209,14 @@ static int load(struct datapath *dp, uint32_t approvals)
 	return 0;
 }
 
-/* Directories that hold nothing; the others stay. */
+/* Directories that hold nothing; where there are maps, there is a state to leave alone. */
 static void remove_dirs(const char *dir)
 {
 	char path[PATH_MAX];
 
 	snprintf(path, sizeof(path), "%s/maps", dir);
-	rmdir(path);
+	if (rmdir(path) && errno != ENOENT)
+		return;
 	snprintf(path, sizeof(path), "%s/links", dir);
 	rmdir(path);
 	rmdir(dir);

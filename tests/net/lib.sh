@@ -47,6 +47,18 @@ check() {
 	return 1
 }
 
+# skip NAME REASON: a check that cannot be made here
+skip() { echo "ok $1 # SKIP $2"; }
+
+# linux_since VERSION: is it this kernel, or an older one?
+linux_since() { printf '%s\n' "$1" "$(uname -r)" | sort -VC; }
+
+# ways_to_attach: --attach of this kernel
+ways_to_attach() {
+	! linux_since 6.6 || echo tcx
+	echo clsact
+}
+
 # shown COMMAND…: its output, and the same for the reader of a failed check
 shown() {
 	local out
@@ -57,7 +69,7 @@ shown() {
 
 # within SECONDS COMMAND…: waits for a condition, fails if it does not come true in time
 within() {
-	local end=$((${EPOCHREALTIME/./} + $1 * 1000000))
+	local end=$((${EPOCHREALTIME/./} + $1 * SLOWNESS * 1000000))
 	shift
 	until "$@" > /dev/null 2>&1; do
 		[ "${EPOCHREALTIME/./}" -lt $end ] || { echo "not within time: $*"; return 1; }
@@ -118,8 +130,8 @@ pings() {
 	echo $id > "$WORK/ping"
 	at "$1" ping -q -e $id -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"
 }
-tcp() { at "$1" timeout 60 "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
-udp() { local place=$1 to=$2; shift 2; at "$place" timeout 60 "$NETBIN/talk" udp "$to" $PORT "$@"; }
+tcp() { at "$1" timeout $((60 * SLOWNESS)) "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
+udp() { local place=$1 to=$2; shift 2; at "$place" timeout $((60 * SLOWNESS)) "$NETBIN/talk" udp "$to" $PORT "$@"; }
 
 # inject PLACE KEY=VALUE…: see inject.c
 inject() { local place=$1; shift; at "$place" timeout 60 "$NETBIN/inject" "$@"; }
@@ -132,7 +144,7 @@ mac() { at "$1" ip -j link show "$2" | jq -r '.[0].address'; }
 # capture PLACE DEVICE COUNT FILTER: what arrives, in the background
 capture() {
 	: > "$WORK/tcpdump"
-	nsenter --net="/run/netns/$(place_ns "$1")" -- timeout 20 \
+	nsenter --net="/run/netns/$(place_ns "$1")" -- timeout $((20 * SLOWNESS)) \
 		tcpdump -i "$2" -n -l -x -Q in -c "$3" "$4" \
 		< /dev/null > "$WORK/capture" 2> "$WORK/tcpdump" &
 	CAPTURE=$!
@@ -186,7 +198,7 @@ gained() {
 
 # gained_is NODE HOOK VERDICT REASON PACKETS: exactly, as soon as the agent's loop has seen them
 gained_is() {
-	local n end=$((SECONDS + 3))
+	local n end=$((SECONDS + 3 * SLOWNESS))
 	n=$(gained "$1" "$2" "$3" "$4") || return
 	while [ "$n" -lt "$5" ] && [ $SECONDS -lt $end ]; do
 		sleep 0.05
@@ -235,6 +247,8 @@ meter_reset() { at "$1" nft reset counter netdev "weft_meter_$2" seen > /dev/nul
 # Flows: numbered datagrams from one pod to another, see flow.c
 
 FLOW_PORT=7001
+# Datagrams a second, unless told
+FLOW_RATE=$((10000 / SLOWNESS))
 declare -A FLOW_SENDER FLOW_RECEIVER
 
 # flow_start FROM TO [RATE]: until flow_end, one flow to a pod at a time
@@ -251,7 +265,7 @@ flow_start() {
 	FLOW_RECEIVER[$flow]=$!
 	within 3 grep -q listening "$out" || return
 	nsenter --net="/run/netns/$(place_ns "$1")" -- \
-		"$NETBIN/flow" send "$(addr "$2")" $FLOW_PORT "${3:-10000}" 900 \
+		"$NETBIN/flow" send "$(addr "$2")" $FLOW_PORT "${3:-$FLOW_RATE}" 900 \
 		< /dev/null > "$out.sent" 2>&1 &
 	FLOW_SENDER[$flow]=$!
 }
@@ -264,7 +278,7 @@ flow_end() {
 	unset "FLOW_SENDER[$flow]" "FLOW_RECEIVER[$flow]"
 	echo "from $1 to $2:" && cat "$out.sent" "$out"
 	[ $rc = 0 ] || return
-	awk -v rate="${3:-10000}" '{ exit !($6 > 0 && $2 * 1000 >= $6 * rate * 0.9) }' "$out.sent"
+	awk -v rate="${3:-$FLOW_RATE}" '{ exit !($6 > 0 && $2 * 1000 >= $6 * rate * 0.9) }' "$out.sent"
 }
 
 # flow_figure FROM TO NAME: of a flow that has ended: sent, received, lost, duplicated, reordered,

@@ -5,7 +5,7 @@
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
-BYTES=4000000
+BYTES=${BYTES:-4000000}
 # From a header's worth to the largest datagram that leaves the pod in one piece
 SIZES="20x8 20x100 20x1000 20x1444"
 
@@ -27,6 +27,10 @@ everybody() {
 		talks "$1" "${a}p1" "pod $a to pod $b" "$(addr ${b}p1)"
 		talks "$1" "$a" "host $a to pod $b" "$(addr ${b}p1)"
 		talks "$1" "${a}p1" "pod $a to host $b" "10.244.$b.1"
+		if ! linux_since 5.14; then
+			skip "$1: overlay device $b" "its address is the bridge's broadcast address"
+			continue
+		fi
 		talks "$1" "${a}p1" "pod $a to overlay device $b" "$(addr $b)"
 		talks "$1" "$a" "host $a to host $b" "$(addr $b)"
 	done
@@ -65,7 +69,7 @@ for wire in superpacket mtu; do
 	everybody "$label"
 done
 
-for how in tcx clsact; do
+for how in $(ways_to_attach); do
 	label="bpf/bpf, superpacket wire, $how"
 	check "$label: both agents get ready" pair bpf bpf -- --attach $how || continue
 	check "$label: all hooks attached by $how" attached_by $how

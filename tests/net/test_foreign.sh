@@ -69,6 +69,10 @@ no_program_of_weft() {
 	net=$(at 1 bpftool net show) && ! grep -F weft_ <<< "$net"
 }
 
+if ! linux_since 6.6; then
+	skip "programs of others beside weft's" "no TCX before Linux 6.6"
+	exit
+fi
 # weft's TCX links run behind the links that were there before, its filters behind all links and
 # filters of a lower priority.
 for how in tcx clsact; do
