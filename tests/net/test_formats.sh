@@ -43,7 +43,7 @@ mostly_fast() {
 	local i fast slow
 	for i in 1 2; do
 		fast=$(gained $i uplink fast ok) slow=$(gained $i socket slow ok)
-		[ "$fast" -gt 300 ] && [ "$slow" -lt 20 ] || { gains $i; return 1; }
+		[ "$fast" -gt 200 ] && [ "$slow" -lt 20 ] || { gains $i; return 1; }
 	done
 }
 
