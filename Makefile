@@ -37,7 +37,7 @@ TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick check-vm demo bench fuzz soak scale fmt install clean help
+.PHONY: all deps tests check check-quick check-vm check-mutants demo bench fuzz soak scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -121,6 +121,9 @@ demo: deps					## raise a two-node lab, show traffic and a table
 bench: deps					## measure against underlay, host-gw, vxlan
 	$(Q)$(MAKE) --no-print-directory all
 	$(Q)tools/bench
+
+check-mutants: deps				## break the code on purpose: do the tests notice?
+	$(Q)tests/mutants/run
 
 fuzz: deps					## fuzz for FUZZ_SECONDS each, 300 unless told
 	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-300} tests/run fuzz
