@@ -33,11 +33,13 @@ PROG	:= $(BUILD)/tests/prog/test_prog
 PROG_OBJ := $(patsubst tests/prog/%.c,$(BUILD)/tests/prog/%.o,$(wildcard tests/prog/*.c))
 NETBIN	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%,$(wildcard tests/net/*.c))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
+FAULT	:= $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%.so,$(wildcard tests/fault/*.c))
 TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick check-vm check-mutants demo bench fuzz soak scale fmt install clean help
+.PHONY: all deps tests check check-quick check-vm check-mutants check-fault demo bench fuzz soak \
+	scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -93,6 +95,12 @@ $(BUILD)/tools/%: tools/%.c $(BUILD)/libweft.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a -Wl,--as-needed $(LIBS) -o $@
 
+# To be preloaded into the program as it is
+$(BUILD)/tests/fault/%.so: tests/fault/%.c
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(ALL_CFLAGS)) -shared -fPIC $< -ldl -o $@
+
 # All of it by clang with its sanitizers, so nothing comes from the library
 $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(wildcard user/*.h tests/unit/*.h)
 	@mkdir -p $(@D)
@@ -103,7 +111,7 @@ $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(wildcard user/*.h tests/unit/*.h)
 $(BUILD)/tests/fuzz/fuzz_segment: FUZZED = $(addprefix user/,segment.c coalesce.c checksum.c ip4.c)
 $(BUILD)/tests/fuzz/fuzz_segment: $(addprefix user/,segment.c coalesce.c checksum.c ip4.c)
 
-tests: all $(UNIT) $(if $(PROG_OBJ),$(PROG)) $(NETBIN)	## build the tests
+tests: all $(UNIT) $(if $(PROG_OBJ),$(PROG)) $(NETBIN) $(FAULT)	## build the tests
 
 deps:						## install from Debian what is missing
 	$(Q)tools/deps
@@ -124,6 +132,10 @@ bench: deps					## measure against underlay, host-gw, vxlan
 
 check-mutants: deps				## break the code on purpose: do the tests notice?
 	$(Q)tests/mutants/run
+
+check-fault: deps				## kill it and fail its calls: does it recover?
+	$(Q)$(MAKE) --no-print-directory tests
+	$(Q)tests/run fault
 
 fuzz: deps					## fuzz for FUZZ_SECONDS each, 300 unless told
 	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-300} tests/run fuzz
