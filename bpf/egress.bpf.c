@@ -157,13 +157,14 @@ static __always_inline enum weft_reason classify_routed(struct __sk_buff *skb, s
 }
 
 /* Where the next hop's MAC is not known yet, the kernel asks for it, also when no agent lives. */
-static __always_inline int send_to(const struct weft_peer *peer, enum weft_hook hook, u32 len)
+static __always_inline int send_to(struct __sk_buff *skb, const struct weft_peer *peer,
+				   enum weft_hook hook, u32 len)
 {
 	if (!(peer->flags & WEFT_PEER_RESOLVED)) {
-		count(hook, WEFT_FAST, WEFT_R_NO_NEIGHBOR, len);
+		count(skb, hook, WEFT_FAST, WEFT_R_NO_NEIGHBOR, len);
 		return bpf_redirect_neigh(peer->ifindex, NULL, 0, 0);
 	}
-	count(hook, WEFT_FAST, WEFT_R_OK, len);
+	count(skb, hook, WEFT_FAST, WEFT_R_OK, len);
 	return bpf_redirect(peer->ifindex, 0);
 }
 
@@ -173,7 +174,7 @@ static __always_inline int decline_pod(struct __sk_buff *skb, enum weft_hook hoo
 {
 	if (hook == WEFT_HOOK_PORT && !reason_is_tagged(reason))
 		skb->tc_index = WEFT_SEEN;
-	return decline(hook, reason, len);
+	return decline(skb, hook, reason, len);
 }
 
 /* Before the packet is changed: pointers into it are valid no longer then. */
@@ -199,10 +200,10 @@ static __always_inline int send_pod_as(struct __sk_buff *skb, const struct egres
 		return decline_pod(skb, hook, WEFT_R_HELPER, len);
 	ip = skb_data(skb) + WEFT_ETH_HLEN + format_overhead(format);
 	if ((void *)(ip + 1) > skb_data_end(skb))
-		return drop(hook, WEFT_R_HELPER, len);
+		return drop(skb, hook, WEFT_R_HELPER, len);
 	ip4_decrease_ttl(ip);
 	format_write(format, skb_data(skb), &w);
-	return send_to(e->peer, hook, len);
+	return send_to(skb, e->peer, hook, len);
 }
 
 static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
@@ -247,12 +248,12 @@ static __always_inline int send_routed_as(struct __sk_buff *skb, const struct eg
 	const enum weft_hook hook = WEFT_HOOK_TUN;
 
 	if (format_make_room(skb, format))
-		return decline(hook, WEFT_R_HELPER, len);
+		return decline(skb, hook, WEFT_R_HELPER, len);
 	if (bpf_skb_change_head(skb, WEFT_ETH_HLEN, 0) ||
 	    skb_data(skb) + WEFT_ETH_HLEN + format_overhead(format) > skb_data_end(skb))
-		return drop(hook, WEFT_R_HELPER, len);
+		return drop(skb, hook, WEFT_R_HELPER, len);
 	format_write(format, skb_data(skb), &w);
-	return send_to(e->peer, hook, len);
+	return send_to(skb, e->peer, hook, len);
 }
 
 SEC("tc")
@@ -265,10 +266,10 @@ int weft_tun(struct __sk_buff *skb)
 	u32 len = skb->len;
 
 	if (!e.cfg)
-		return decline(hook, WEFT_R_DISABLED, len);
+		return decline(skb, hook, WEFT_R_DISABLED, len);
 	reason = classify_routed(skb, &e);
 	if (reason != WEFT_R_OK)
-		return decline(hook, reason, len);
+		return decline(skb, hook, reason, len);
 	if (in_subnet(e.cfg, e.saddr) && e.saddr - e.cfg->subnet > 1)
 		approve_exit(skb, st, e.ip, e.data_end, WEFT_EGRESS);
 	switch (e.peer->format) {
@@ -278,5 +279,5 @@ int weft_tun(struct __sk_buff *skb)
 		WEFT_FORMATS(X)
 #undef X
 	}
-	return decline(hook, WEFT_R_DISABLED, len);
+	return decline(skb, hook, WEFT_R_DISABLED, len);
 }

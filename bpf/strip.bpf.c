@@ -64,6 +64,16 @@ static __always_inline bool mark_stripped(struct xdp_md *xdp)
 	return true;
 }
 
+static __always_inline void count_strip(struct xdp_md *xdp, enum weft_verdict verdict,
+					enum weft_reason reason, u32 len)
+{
+	u32 key = WEFT_COUNTER(WEFT_HOOK_STRIP, verdict, reason);
+
+	counter_add(key, len);
+	if (trace_is_on())
+		trace_xdp(xdp, key, len);
+}
+
 static __always_inline int strip_as(struct xdp_md *xdp, struct ingress *in,
 				    const struct outer *outer, enum weft_format format)
 {
@@ -79,11 +89,11 @@ static __always_inline int strip_as(struct xdp_md *xdp, struct ingress *in,
 		return XDP_PASS;
 	if (bpf_xdp_adjust_head(xdp, format_overhead(format)) ||
 	    (void *)(long)xdp->data + WEFT_ETH_HLEN > (void *)(long)xdp->data_end) {
-		count(WEFT_HOOK_STRIP, WEFT_DROP, WEFT_R_HELPER, len);
+		count_strip(xdp, WEFT_DROP, WEFT_R_HELPER, len);
 		return XDP_DROP;
 	}
 	*(struct ethhdr *)(long)xdp->data = eth;
-	count(WEFT_HOOK_STRIP, WEFT_FAST, WEFT_R_OK, len);
+	count_strip(xdp, WEFT_FAST, WEFT_R_OK, len);
 	return XDP_PASS;
 }
 

@@ -128,7 +128,7 @@ static __always_inline int to_host(struct __sk_buff *skb, const struct ingress *
 {
 	if (!reason_is_tagged(in->detour))
 		skb->tc_index = 0;
-	count(hook, in->detour == WEFT_R_HOST ? WEFT_FAST : WEFT_SLOW, in->detour, len);
+	count(skb, hook, in->detour == WEFT_R_HOST ? WEFT_FAST : WEFT_SLOW, in->detour, len);
 	return bpf_redirect(in->cfg->tun_ifindex, BPF_F_INGRESS);
 }
 
@@ -140,11 +140,11 @@ static __always_inline int to_pod(struct __sk_buff *skb, const struct ingress *i
 	struct iphdr *ip = (void *)(eth + 1);
 
 	if ((void *)(ip + 1) > skb_data_end(skb))
-		return drop(hook, WEFT_R_HELPER, len);
+		return drop(skb, hook, WEFT_R_HELPER, len);
 	mac_copy(eth->h_dest, in->ep->mac);
 	mac_copy(eth->h_source, in->cfg->bridge_mac);
 	ip4_decrease_ttl(ip);
-	count(hook, WEFT_FAST, WEFT_R_OK, len);
+	count(skb, hook, WEFT_FAST, WEFT_R_OK, len);
 	return bpf_redirect_peer(in->ep->ifindex, 0);
 }
 
@@ -154,12 +154,12 @@ static __always_inline int to_aggregator(struct __sk_buff *skb, const struct ing
 	struct ethhdr *eth = skb_data(skb);
 
 	if ((void *)(eth + 1) > skb_data_end(skb))
-		return drop(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+		return drop(skb, WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
 	mac_copy(eth->h_dest, in->cfg->aggregate_mac);
 	mac_copy(eth->h_source, in->cfg->aggregate_mac);
 	/* "Received on this CPU's queue": it picks the pair's queue, no second hash does. */
 	skb->queue_mapping = bpf_get_smp_processor_id() + 1;
-	count(WEFT_HOOK_UPLINK, WEFT_FAST, WEFT_R_OK, len);
+	count(skb, WEFT_HOOK_UPLINK, WEFT_FAST, WEFT_R_OK, len);
 	return bpf_redirect(in->cfg->aggregate_ifindex, 0);
 }
 
@@ -178,9 +178,9 @@ static __always_inline int receive_as(struct __sk_buff *skb, struct ingress *in,
 	enum weft_reason reason = classify_as(skb, in, format);
 
 	if (reason != WEFT_R_OK)
-		return decline(WEFT_HOOK_UPLINK, reason, len);
+		return decline(skb, WEFT_HOOK_UPLINK, reason, len);
 	if (bpf_skb_adjust_room(skb, -(int)format_overhead(format), BPF_ADJ_ROOM_MAC, DECAP_FLAGS))
-		return decline(WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
+		return decline(skb, WEFT_HOOK_UPLINK, WEFT_R_HELPER, len);
 	if (in->marked)
 		mark_ecn(skb, WEFT_ETH_HLEN, in->ecn);
 	if (in->detour != WEFT_R_OK || !in->ep)
@@ -202,12 +202,12 @@ static __always_inline int deliver_stripped(struct __sk_buff *skb, enum weft_hoo
 	struct iphdr *ip;
 
 	if (!in.cfg)
-		return decline(hook, WEFT_R_DISABLED, len);
+		return decline(skb, hook, WEFT_R_DISABLED, len);
 	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN + L4_HLEN);
 	ip = skb_data(skb) + WEFT_ETH_HLEN;
 	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > skb_data_end(skb) ||
 	    !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
-		return drop(hook, WEFT_R_BAD_IP4, len);
+		return drop(skb, hook, WEFT_R_BAD_IP4, len);
 	in.ep = endpoint_lookup(in.cfg, bpf_ntohl(ip->daddr));
 	if (in.ep && in.ep->flags & WEFT_ENDPOINT_DIRECT)
 		in.detour = approve_entry(skb, st, in.cfg, ip, skb_data_end(skb), WEFT_INGRESS);
@@ -218,7 +218,7 @@ static __always_inline int deliver_stripped(struct __sk_buff *skb, enum weft_hoo
 static __always_inline int receive_stripped(struct __sk_buff *skb)
 {
 	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
-		return drop(WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, skb->len);
+		return drop(skb, WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, skb->len);
 	return deliver_stripped(skb, WEFT_HOOK_UPLINK);
 }
 
@@ -234,10 +234,10 @@ int weft_uplink(struct __sk_buff *skb)
 	if (is_stripped(skb))
 		return receive_stripped(skb);
 	if (!in.cfg)
-		return decline(WEFT_HOOK_UPLINK, WEFT_R_DISABLED, len);
+		return decline(skb, WEFT_HOOK_UPLINK, WEFT_R_DISABLED, len);
 	reason = identify(skb, in.cfg, &format);
 	if (reason != WEFT_R_OK)
-		return decline(WEFT_HOOK_UPLINK, reason, len);
+		return decline(skb, WEFT_HOOK_UPLINK, reason, len);
 	switch (format) {
 #define X(id, name, overhead) \
 	case WEFT_FORMAT_##id: \
@@ -245,7 +245,7 @@ int weft_uplink(struct __sk_buff *skb)
 		WEFT_FORMATS(X)
 #undef X
 	default:
-		return decline(WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, len);
+		return decline(skb, WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, len);
 	}
 }
 
@@ -265,19 +265,19 @@ int weft_vtep(struct __sk_buff *skb)
 	struct iphdr *ip;
 
 	if (!in.cfg)
-		return drop(WEFT_HOOK_VTEP, WEFT_R_DISABLED, len);
+		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_DISABLED, len);
 	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return drop(WEFT_HOOK_VTEP, WEFT_R_NOT_IPV4, len);
+		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_NOT_IPV4, len);
 	if (skb->pkt_type != PACKET_HOST)
-		return drop(WEFT_HOOK_VTEP, WEFT_R_NOT_VTEP, len);
+		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_NOT_VTEP, len);
 	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return drop(WEFT_HOOK_VTEP, WEFT_R_HELPER, len);
+		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_HELPER, len);
 	if (bpf_htonl(key.tunnel_id << 8) != in.cfg->vxlan_vni)
-		return drop(WEFT_HOOK_VTEP, WEFT_R_VNI, len);
+		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_VNI, len);
 	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN);
 	ip = skb_data(skb) + WEFT_ETH_HLEN;
 	if ((void *)(ip + 1) > skb_data_end(skb))
-		return drop(WEFT_HOOK_VTEP, WEFT_R_SHORT, len);
+		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_SHORT, len);
 	/* Frames may be padded: the stack trims them. */
 	reason = bpf_ntohs(ip->tot_len) > len - WEFT_ETH_HLEN
 			 ? WEFT_R_BAD_IP4
@@ -288,7 +288,7 @@ int weft_vtep(struct __sk_buff *skb)
 	if (reason == WEFT_R_OK && !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
 		reason = WEFT_R_FOREIGN_DST;
 	if (reason != WEFT_R_OK)
-		return drop(WEFT_HOOK_VTEP, reason, len);
+		return drop(skb, WEFT_HOOK_VTEP, reason, len);
 	in.detour = WEFT_R_OK;
 	return to_host(skb, &in, WEFT_HOOK_VTEP, len);
 }
@@ -325,18 +325,18 @@ int weft_enter(struct __sk_buff *skb)
 	struct iphdr *ip;
 
 	if (!cfg)
-		return decline(WEFT_HOOK_ENTER, WEFT_R_DISABLED, skb->len);
+		return decline(skb, WEFT_HOOK_ENTER, WEFT_R_DISABLED, skb->len);
 	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return decline(WEFT_HOOK_ENTER, WEFT_R_NOT_IPV4, skb->len);
+		return decline(skb, WEFT_HOOK_ENTER, WEFT_R_NOT_IPV4, skb->len);
 	pull_headers(skb, WEFT_IP4_HLEN + L4_HLEN);
 	ip = skb_data(skb);
 	if ((void *)(ip + 1) > skb_data_end(skb))
-		return decline(WEFT_HOOK_ENTER, WEFT_R_SHORT, skb->len);
+		return decline(skb, WEFT_HOOK_ENTER, WEFT_R_SHORT, skb->len);
 	reason = check_way(cfg, ip);
 	if (reason == WEFT_R_OK && !(skb->tc_index & WEFT_TAGGED) &&
 	    bpf_ntohl(ip->daddr) - cfg->subnet > 1)
 		tag_entry(skb, st, ip, skb_data_end(skb), WEFT_INGRESS);
-	return decline(WEFT_HOOK_ENTER, reason, skb->len);
+	return decline(skb, WEFT_HOOK_ENTER, reason, skb->len);
 }
 
 /* Is it the overlay's, and does it leave through its pod's own port? */
@@ -366,9 +366,9 @@ int weft_deliver(struct __sk_buff *skb)
 	struct iphdr *ip;
 
 	if (!cfg)
-		return decline(WEFT_HOOK_DELIVER, WEFT_R_DISABLED, skb->len);
+		return decline(skb, WEFT_HOOK_DELIVER, WEFT_R_DISABLED, skb->len);
 	reason = classify_delivery(skb, cfg, &ip);
 	if (reason == WEFT_R_OK)
 		approve_exit(skb, st, ip, skb_data_end(skb), WEFT_INGRESS);
-	return decline(WEFT_HOOK_DELIVER, reason, skb->len);
+	return decline(skb, WEFT_HOOK_DELIVER, reason, skb->len);
 }

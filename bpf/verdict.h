@@ -7,6 +7,7 @@
 #define WEFT_BPF_VERDICT_H
 
 #include "maps.h"
+#include "trace.h"
 
 /*
  * linux/pkt_cls.h. The slow path returns UNSPEC (-1, TCX_NEXT), not OK: programs of others behind
@@ -15,16 +16,25 @@
 #define TC_ACT_UNSPEC (-1)
 #define TC_ACT_SHOT 2
 
-static __always_inline void count(enum weft_hook hook, enum weft_verdict verdict,
-				  enum weft_reason reason, u32 len)
+static __always_inline void counter_add(u32 key, u32 len)
 {
-	u32 key = WEFT_COUNTER(hook, verdict, reason);
 	struct weft_counter *counter = bpf_map_lookup_elem(&counters, &key);
 
 	if (counter) {
 		counter->packets++;
 		counter->bytes += len;
 	}
+}
+
+/* The packet's verdict stands; pointers into the packet are not to be used after it. */
+static __always_inline void count(struct __sk_buff *skb, enum weft_hook hook,
+				  enum weft_verdict verdict, enum weft_reason reason, u32 len)
+{
+	u32 key = WEFT_COUNTER(hook, verdict, reason);
+
+	counter_add(key, len);
+	if (trace_is_on())
+		trace_skb(skb, key, len);
 }
 
 /*
@@ -45,20 +55,22 @@ static __always_inline bool reason_is_tagged(enum weft_reason reason)
 }
 
 /* Leave the packet unmodified to the host stack, or refuse it. */
-static __always_inline int decline(enum weft_hook hook, enum weft_reason reason, u32 len)
+static __always_inline int decline(struct __sk_buff *skb, enum weft_hook hook,
+				   enum weft_reason reason, u32 len)
 {
 	if (reason_refuses(reason)) {
-		count(hook, WEFT_DROP, reason, len);
+		count(skb, hook, WEFT_DROP, reason, len);
 		return TC_ACT_SHOT;
 	}
-	count(hook, WEFT_SLOW, reason, len);
+	count(skb, hook, WEFT_SLOW, reason, len);
 	return TC_ACT_UNSPEC;
 }
 
 /* For a packet that is already modified and cannot be handed back. */
-static __always_inline int drop(enum weft_hook hook, enum weft_reason reason, u32 len)
+static __always_inline int drop(struct __sk_buff *skb, enum weft_hook hook, enum weft_reason reason,
+				u32 len)
 {
-	count(hook, WEFT_DROP, reason, len);
+	count(skb, hook, WEFT_DROP, reason, len);
 	return TC_ACT_SHOT;
 }
 

@@ -327,6 +327,8 @@ static int open_loop(struct agent *a)
 	if (err == 0)
 		err = address_open(a);
 	if (err == 0)
+		err = tracer_open(a->loop, &a->tracer);
+	if (err == 0)
 		err = open_signals(a);
 	if (err == 0)
 		err = nl_open(0, &a->nl);
@@ -432,6 +434,7 @@ static int start_forward(struct agent *a)
 		.vnet = a->tun.vnet,
 		.uso = a->tun.uso,
 		.entropy = a->opt->entropy,
+		.tap = tracer_tap(a->tracer),
 	};
 
 	_Static_assert(FORWARD_QUEUES_MAX >= OVERLAY_QUEUES_MAX, "all queues are served");
@@ -683,6 +686,8 @@ static int agent_open(struct agent *a)
 	err = open_endpoints(a);
 	if (err == 0)
 		err = ctl_listen(a->loop, a->opt->state_dir, report_verb, a, &a->ctl);
+	if (err == 0)
+		ctl_on_stream(a->ctl, report_stream);
 	return err;
 }
 
@@ -694,6 +699,7 @@ static void agent_close(struct agent *a)
 	rules_close(a->rules);
 	masquerade_close(a->masquerade);
 	forward_stop(a->forward);
+	tracer_close(a->tracer);
 	endpoints_close(a->endpoints);
 	port_guard_close(a->guard);
 	underlay_close(a->underlay);

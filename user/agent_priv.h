@@ -20,6 +20,7 @@
 #include "overlay_dev.h"
 #include "rules.h"
 #include "store.h"
+#include "tracer.h"
 #include "underlay.h"
 
 struct agent {
@@ -32,6 +33,7 @@ struct agent {
 	struct forward *forward;
 	struct overlay_dev tun;
 	struct ctl *ctl;
+	struct tracer *tracer;
 	struct monitor *monitor; /* NULL: no --metrics */
 	struct nl *nl; /* requests of our own */
 
@@ -123,6 +125,8 @@ const char *receive_name(const struct agent *a);
 
 /* report.c: what the verbs show. */
 json_t *report_verb(const char *verb, void *arg);
+/* And what they stream: ctl_stream_fn. */
+int report_stream(const char *verb, const char *words, int fd, void *arg);
 /*
  * Why the agent is not ready: an array of strings, one reason each, in plain ASCII; empty means
  * ready. A state that the store hands out and the agent refuses is none, as the last good one stays

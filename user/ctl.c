@@ -25,7 +25,7 @@
 #include "util.h"
 
 #define CTL_CLIENTS 16
-#define CTL_REQUEST_MAX 64 /* bytes, newline included */
+#define CTL_REQUEST_MAX 128 /* bytes, newline included */
 #define CTL_TIMEOUT_MS 5000 /* for the request, and again for the answer */
 #define CTL_ANSWER_MAX (64U << 20) /* bytes; 65,536 routes need 6 MB */
 
@@ -53,6 +53,7 @@ struct ctl {
 	int spare_fd; /* given up for a moment when the process has no descriptor left */
 	struct sockaddr_un addr;
 	ctl_fn fn;
+	ctl_stream_fn stream; /* may be NULL */
 	void *arg;
 	struct client clients[CTL_CLIENTS];
 };
@@ -174,9 +175,36 @@ static bool is_verb(const char *text, size_t len)
 	return len && strspn(text, "abcdefghijklmnopqrstuvwxyz") == len;
 }
 
+/* A stream takes KEY=VALUE words behind its verb. */
+static bool are_words(const char *text, size_t len)
+{
+	return len && strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789_.= ") == len;
+}
+
+/* The connection is the stream's from now on, and the slot free. False: the verb is none. */
+static bool client_stream(struct client *client, const char *verb, const char *words)
+{
+	struct ctl *ctl = client->ctl;
+	/* Another descriptor, as the loop still watches the slot's own. */
+	_close_ int fd = ctl->stream ? fcntl(client->fd, F_DUPFD_CLOEXEC, 0) : -1;
+	int err = fd < 0 ? -ENOENT : ctl->stream(verb, words, fd, ctl->arg);
+
+	if (err == -ENOENT)
+		return false;
+	if (err == 0) {
+		take_fd(&fd);
+		client_free(client);
+	} else if (err == -EBUSY) {
+		client_refuse(client, "too many of these");
+	} else {
+		client_refuse(client, err == -EINVAL ? "malformed request" : "out of resources");
+	}
+	return true;
+}
+
 static void client_request(struct client *client)
 {
-	char *end = memchr(client->request, '\n', client->used);
+	char *end = memchr(client->request, '\n', client->used), *words;
 	struct ctl *ctl = client->ctl;
 	json_t *answer;
 
@@ -187,7 +215,19 @@ static void client_request(struct client *client)
 	if (!end)
 		return;
 	*end = '\0';
-	if (!is_verb(client->request, (size_t)(end - client->request))) {
+	words = memchr(client->request, ' ', (size_t)(end - client->request));
+	if (!is_verb(client->request, (size_t)((words ? words : end) - client->request)) ||
+	    (words && !are_words(words + 1, (size_t)(end - words - 1)))) {
+		client_refuse(client, "malformed request");
+		return;
+	}
+	if (words)
+		*words++ = '\0';
+	else
+		words = end;
+	if (client_stream(client, client->request, words))
+		return;
+	if (*words) {
 		client_refuse(client, "malformed request");
 		return;
 	}
@@ -433,6 +473,11 @@ int ctl_listen(struct loop *loop, const char *state_dir, ctl_fn fn, void *arg, s
 	return 0;
 }
 
+void ctl_on_stream(struct ctl *ctl, ctl_stream_fn fn)
+{
+	ctl->stream = fn;
+}
+
 void ctl_close(struct ctl *ctl)
 {
 	if (!ctl)
@@ -496,15 +541,13 @@ static size_t read_answer(void *buffer, size_t len, void *data)
 	return answer->err ? (size_t)-1 : (size_t)n;
 }
 
-int ctl_query(const char *state_dir, const char *verb, json_t **out)
+/* Connected, and the request is said; or -errno. */
+static int ctl_ask(const char *state_dir, const char *text)
 {
-	struct answer answer = {0};
 	char request[CTL_REQUEST_MAX + 1];
+	int len = snprintf(request, sizeof(request), "%s\n", text);
 	_close_ int fd = -1;
-	json_t *document;
-	int len;
 
-	len = snprintf(request, sizeof(request), "%s\n", verb);
 	if (len > CTL_REQUEST_MAX)
 		return -EINVAL;
 	fd = ctl_connect(state_dir);
@@ -513,6 +556,27 @@ int ctl_query(const char *state_dir, const char *verb, json_t **out)
 	/* A client that is turned away gets its answer without having been read. */
 	if (send(fd, request, (size_t)len, MSG_NOSIGNAL) != len && errno != EPIPE)
 		return -errno;
+	return take_fd(&fd);
+}
+
+int ctl_stream(const char *state_dir, const char *request)
+{
+	const struct timeval forever = {};
+	_close_ int fd = ctl_ask(state_dir, request);
+
+	if (fd >= 0 && setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &forever, sizeof(forever)))
+		return -errno;
+	return take_fd(&fd);
+}
+
+int ctl_query(const char *state_dir, const char *verb, json_t **out)
+{
+	struct answer answer = {0};
+	_close_ int fd = ctl_ask(state_dir, verb);
+	json_t *document;
+
+	if (fd < 0)
+		return fd;
 	answer.fd = fd;
 	document = json_load_callback(read_answer, &answer, 0, NULL);
 	if (!document)

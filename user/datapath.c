@@ -90,6 +90,12 @@ static void link_pin_path(const char *dir, enum weft_hook hook, uint32_t ifindex
 	snprintf(path, PATH_MAX, "%s/links/%s-%u", dir, hook_name(hook), ifindex);
 }
 
+/* All but what goes with the programs, see weft/trace.h. */
+static bool is_pinned(const struct datapath *dp, const struct bpf_map *map)
+{
+	return map != dp->skel->maps.traces && map != dp->skel->maps.bss;
+}
+
 static bool same_layout(const struct bpf_map *map, const struct bpf_map_info *info)
 {
 	return info->type == bpf_map__type(map) && info->key_size == bpf_map__key_size(map) &&
@@ -190,7 +196,7 @@ static int load(struct datapath *dp, uint32_t approvals)
 		bpf_program__set_flags(dp->skel->progs.weft_strip, BPF_F_XDP_HAS_FRAGS);
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
-		err = reuse_map(dp, map);
+		err = is_pinned(dp, map) ? reuse_map(dp, map) : 0;
 		if (err)
 			return err;
 	}
@@ -202,7 +208,7 @@ static int load(struct datapath *dp, uint32_t approvals)
 		return err;
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
-		err = pin_map(dp, map);
+		err = is_pinned(dp, map) ? pin_map(dp, map) : 0;
 		if (err)
 			return err;
 	}
@@ -556,6 +562,13 @@ void datapath_fill(const struct datapath *dp, struct datapath_fill *out)
 int datapath_approvals(const struct datapath *dp)
 {
 	return bpf_map__fd(dp->skel->maps.approvals);
+}
+
+void datapath_trace(const struct datapath *dp, struct datapath_trace *out)
+{
+	out->ring_fd = bpf_map__fd(dp->skel->maps.traces);
+	out->wish = &dp->skel->bss->trace_wish;
+	out->lost = &dp->skel->bss->trace_lost;
 }
 
 int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_COUNTER_MAX])

@@ -14,6 +14,7 @@
 #include "loop.h"
 #include "options.h"
 #include "weft/abi.h"
+#include "weft/trace.h"
 
 struct datapath;
 
@@ -73,6 +74,14 @@ int datapath_set_endpoint(struct datapath *dp, uint32_t index, const struct weft
 /* fn is called from the loop for each hint of the programs. */
 int datapath_on_hint(struct datapath *dp, struct loop *loop,
 		     void (*fn)(const struct weft_hint *hint, void *arg), void *arg);
+
+/* Where packets are asked for and recorded; valid until datapath_close(). */
+struct datapath_trace {
+	int ring_fd;
+	struct weft_trace_wish *wish; /* the caller's to write */
+	const __u64 *lost; /* records that found the ring full, since the programs were loaded */
+};
+void datapath_trace(const struct datapath *dp, struct datapath_trace *out);
 
 /* Sums over CPUs; indexed by WEFT_COUNTER(), BPF hooks only. */
 int datapath_counters(const struct datapath *dp, struct weft_counter out[WEFT_COUNTER_MAX]);

@@ -90,6 +90,22 @@ void forward_count(struct forward_thread *t, enum weft_hook hook, enum weft_reas
 	counter_add(&counter->bytes, bytes);
 }
 
+void forward_record(const struct forward_thread *t, enum weft_hook hook, enum weft_reason reason,
+		    const struct iovec *head, uint64_t bytes)
+{
+	struct weft_trace record = {
+		.len = (uint32_t)bytes,
+		.hook = hook,
+		.verdict = reason == WEFT_R_OK ? WEFT_SLOW : WEFT_DROP,
+		.reason = reason,
+	};
+
+	/* What is accepted may have waited for others, so its sender is not at hand. */
+	if (hook == WEFT_HOOK_SOCKET && reason != WEFT_R_OK)
+		record.outer = t->from;
+	trace_tap_write(t->fwd->config.tap, &record, head->iov_base, head->iov_len);
+}
+
 void forward_counters(const struct forward *fwd, struct weft_counter out[WEFT_COUNTER_MAX])
 {
 	_Static_assert(WEFT_HOOK_SOCKET == WEFT_HOOK_TUNFD + 1, "the loop's hooks are neighbours");

@@ -13,6 +13,7 @@
 
 #include "ip4.h"
 #include "netconf.h"
+#include "trace.h"
 #include "weft/abi.h"
 
 /* Sorted by subnet address, no overlaps; looked up by binary search. */
@@ -88,6 +89,7 @@ struct forward_config {
 	bool vnet; /* each packet has a struct virtio_net_hdr in front */
 	bool uso; /* UDP may be large, too */
 	bool entropy; /* source ports by flow, not the one port for all */
+	struct trace_tap *tap; /* of who traces; NULL: nobody ever does */
 };
 
 /*

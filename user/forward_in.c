@@ -50,6 +50,14 @@ static void write_coalesced(const struct coalesced *packet, void *arg)
 	if (writev(t->tun_fd, with ? iov : iov + 1, (int)packet->n_slices + with) < 0)
 		reason = WEFT_R_SEND;
 	forward_count(t, WEFT_HOOK_SOCKET, reason, packet->packets, packet->bytes);
+	forward_trace(t, WEFT_HOOK_SOCKET, reason, packet->slices, packet->bytes);
+}
+
+/* Counted, and shown to who traces: one packet that begins with len bytes at data. */
+static void account(struct forward_thread *t, enum weft_reason reason, uint8_t *data, size_t len)
+{
+	forward_count(t, WEFT_HOOK_SOCKET, reason, 1, len);
+	forward_trace(t, WEFT_HOOK_SOCKET, reason, &(struct iovec){data, len}, len);
 }
 
 static void deliver(struct forward_thread *t, uint8_t *packet, const struct ip4_info *info)
@@ -61,12 +69,11 @@ static void deliver(struct forward_thread *t, uint8_t *packet, const struct ip4_
 		    coalesce_pending(&b->coalesce, packet, info, t->table->mtu))
 			return;
 		coalesce_flush(&b->coalesce);
-		forward_count(t, WEFT_HOOK_SOCKET, tun_write_pending(t, packet, info), 1,
-			      info->len);
+		account(t, tun_write_pending(t, packet, info), packet, info->len);
 	} else if (t->fwd->config.vnet && !b->alone) {
 		coalesce_packet(&b->coalesce, packet, info);
 	} else {
-		forward_count(t, WEFT_HOOK_SOCKET, tun_write(t, packet, info->len), 1, info->len);
+		account(t, tun_write(t, packet, info->len), packet, info->len);
 	}
 }
 
@@ -74,6 +81,7 @@ static void take_datagram(struct forward_thread *t, enum weft_format format, uin
 			  uint8_t *packet, size_t len, uint8_t tos)
 {
 	enum weft_reason reason = WEFT_R_DISABLED;
+	uint8_t *data = packet;
 	struct ip4_info info;
 	size_t whole = len;
 
@@ -87,7 +95,7 @@ static void take_datagram(struct forward_thread *t, enum weft_format format, uin
 	if (reason == WEFT_R_OK)
 		deliver(t, packet, &info);
 	else
-		forward_count(t, WEFT_HOOK_SOCKET, reason, 1, whole);
+		account(t, reason, data, whole);
 }
 
 /* Length of each datagram the kernel has merged into this message but the last; 0: it is one. */
@@ -109,10 +117,10 @@ static void take_message(struct forward_thread *t, enum weft_format format, stru
 	size_t len = msg->msg_len, size = merged_size(&msg->msg_hdr);
 	uint8_t tos = control_tos(&msg->msg_hdr);
 
+	t->from = from->sin_addr.s_addr;
 	/* More than any IPv4 packet, hence not whole. */
 	if (msg->msg_hdr.msg_flags & MSG_TRUNC) {
-		forward_count(t, WEFT_HOOK_SOCKET, t->table ? WEFT_R_SHORT : WEFT_R_DISABLED, 1,
-			      len);
+		account(t, t->table ? WEFT_R_SHORT : WEFT_R_DISABLED, data, len);
 		return;
 	}
 	if (!size)

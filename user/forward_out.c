@@ -81,6 +81,15 @@ static int send_segmented(struct forward_thread *t, struct out_buffers *b)
 	return sendmsg(b->fd, &msg, MSG_DONTWAIT) < 0 ? -errno : 0;
 }
 
+/* The packet that the i-th datagram completes; its headers are those of its last segment. */
+static void account(struct forward_thread *t, const struct out_buffers *b, size_t i,
+		    enum weft_reason reason)
+{
+	forward_count(t, WEFT_HOOK_TUNFD, reason, 1, b->completes[i]);
+	forward_trace(t, WEFT_HOOK_TUNFD, reason, &b->datagrams[i].piece[FORWARD_HEAD],
+		      b->completes[i]);
+}
+
 /* A packet is as well off as the worst of its pieces. */
 static void send_singly(struct forward_thread *t, struct out_buffers *b)
 {
@@ -93,7 +102,7 @@ static void send_singly(struct forward_thread *t, struct out_buffers *b)
 		reason = reason == WEFT_R_OK ? sent : reason;
 		if (!b->completes[i])
 			continue;
-		forward_count(t, WEFT_HOOK_TUNFD, reason, 1, b->completes[i]);
+		account(t, b, i, reason);
 		reason = WEFT_R_OK;
 	}
 }
@@ -103,7 +112,7 @@ static void count_all(struct forward_thread *t, const struct out_buffers *b,
 {
 	for (size_t i = 0; i < b->n; i++)
 		if (b->completes[i])
-			forward_count(t, WEFT_HOOK_TUNFD, reason, 1, b->completes[i]);
+			account(t, b, i, reason);
 }
 
 /* Once is enough: the way to one peer shows what the kernel can do. */
@@ -250,8 +259,10 @@ static void take_packet(struct forward_thread *t, uint8_t *packet, size_t len,
 		else
 			answer_refused(t, packet, &info, reason);
 	}
-	if (reason != WEFT_R_OK)
-		forward_count(t, WEFT_HOOK_TUNFD, reason, 1, len);
+	if (reason == WEFT_R_OK)
+		return;
+	forward_count(t, WEFT_HOOK_TUNFD, reason, 1, len);
+	forward_trace(t, WEFT_HOOK_TUNFD, reason, &(struct iovec){packet, len}, len);
 }
 
 /* The packet's length, or -errno; -EAGAIN when there is none. */

@@ -60,6 +60,13 @@ static enum weft_reason socket_packet(struct forward_thread *t, enum weft_format
 						       : tun_write(t, packet, info.len);
 }
 
+static void account(struct forward_thread *t, enum weft_hook hook, enum weft_reason reason,
+		    size_t len)
+{
+	forward_count(t, hook, reason, 1, len);
+	forward_trace(t, hook, reason, &(struct iovec){t->in, len}, len);
+}
+
 /* False when the side is broken rather than empty. */
 static bool drain_tun(struct forward_thread *t)
 {
@@ -70,7 +77,7 @@ static bool drain_tun(struct forward_thread *t)
 
 		if (n <= 0)
 			return n < 0 && errno == EAGAIN;
-		forward_count(t, WEFT_HOOK_TUNFD, tun_packet(t, packet, (size_t)n), 1, (size_t)n);
+		account(t, WEFT_HOOK_TUNFD, tun_packet(t, packet, (size_t)n), (size_t)n);
 		table_leave(t);
 	}
 	return true;
@@ -96,10 +103,9 @@ static bool drain_socket(struct forward_thread *t, enum weft_format format)
 
 		if (n < 0)
 			return errno == EAGAIN;
-		forward_count(t, WEFT_HOOK_SOCKET,
-			      socket_packet(t, format, (size_t)n, from.sin_addr.s_addr,
-					    control_tos(&msg)),
-			      1, (size_t)n);
+		t->from = from.sin_addr.s_addr;
+		account(t, WEFT_HOOK_SOCKET,
+			socket_packet(t, format, (size_t)n, t->from, control_tos(&msg)), (size_t)n);
 		table_leave(t);
 	}
 	return true;

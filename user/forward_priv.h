@@ -40,6 +40,7 @@ struct forward_thread {
 	const struct forward_table *table; /* between table_take() and table_leave() */
 	_Atomic(const struct forward_table *) holds;
 	void *out, *in; /* buffers of either direction */
+	in_addr_t from; /* who sent the datagram at hand */
 	struct forward_counter counters[WEFT_COUNTER_MAX];
 };
 
@@ -68,6 +69,15 @@ void table_leave(struct forward_thread *t);
 
 void forward_count(struct forward_thread *t, enum weft_hook hook, enum weft_reason reason,
 		   uint64_t packets, uint64_t bytes);
+/* A packet that was counted, to who traces; head: its beginning, one record for what was merged. */
+void forward_record(const struct forward_thread *t, enum weft_hook hook, enum weft_reason reason,
+		    const struct iovec *head, uint64_t bytes);
+static inline void forward_trace(const struct forward_thread *t, enum weft_hook hook,
+				 enum weft_reason reason, const struct iovec *head, uint64_t bytes)
+{
+	if (trace_tap_is_on(t->fwd->config.tap))
+		forward_record(t, hook, reason, head, bytes);
+}
 
 /* forward_sockets.c: what fwd->config asks for, or -errno; in any case sockets_close() is due. */
 void sockets_init(struct forward *fwd);

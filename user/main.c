@@ -9,6 +9,7 @@
 #include "show.h"
 #include "util.h"
 #include "verb_check.h"
+#include "verb_trace.h"
 
 static const struct verb {
 	const char *name;
@@ -22,6 +23,7 @@ static const struct verb {
 	{"endpoints", show_endpoints, "list the local pods"},
 	{"flows", verb_flows, "list the approved flows; `weft flows flush` has all approved anew"},
 	{"stats", show_stats, "show what happened to packets: hook, verdict, reason"},
+	{"trace", verb_trace, "show packets as they pass: hook, verdict, reason, addresses"},
 	{"check", verb_check, "validate a store without touching the kernel"},
 	{"cleanup", agent_cleanup, "remove everything that weft ever made"},
 };

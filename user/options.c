@@ -13,6 +13,7 @@
 
 #include "http_server.h"
 #include "state_dir.h"
+#include "trace.h"
 #include "util.h"
 #include "weft/abi.h"
 
@@ -23,7 +24,8 @@ enum {
 	CLEANUP = 1 << 2,
 	READ = 1 << 3, /* every verb that asks the agent */
 	FLOWS = 1 << 4,
-	ALL = RUN | CHECK | CLEANUP | READ | FLOWS,
+	TRACE = 1 << 5,
+	ALL = RUN | CHECK | CLEANUP | READ | FLOWS | TRACE,
 };
 
 #define PREFIX_MAX 128
@@ -263,6 +265,50 @@ static int set_protocol(const char *arg, void *field, const char **why)
 	return set_text(arg, field, why);
 }
 
+/* Is KEY=arg what a trace understands? */
+static int set_filter(const char *key, const char *arg, void *field)
+{
+	struct trace_filter filter;
+	char text[64];
+
+	if (snprintf(text, sizeof(text), "%s=%s", key, arg) >= (int)sizeof(text) ||
+	    strchr(arg, ' ') || trace_filter_parse(text, &filter))
+		return -EINVAL;
+	*(const char **)field = arg;
+	return 0;
+}
+
+static int set_hook(const char *arg, void *field, const char **why)
+{
+	return set_filter("hook", arg, field) ? refuse(why, "no such hook; see weft stats -j") : 0;
+}
+
+static int set_verdict(const char *arg, void *field, const char **why)
+{
+	return set_filter("verdict", arg, field) ? refuse(why, "must be fast, slow or drop") : 0;
+}
+
+static int set_reason(const char *arg, void *field, const char **why)
+{
+	return set_filter("reason", arg, field) ? refuse(why, "no such reason; see weft(8)") : 0;
+}
+
+static int set_host(const char *arg, void *field, const char **why)
+{
+	return set_filter("host", arg, field) ? refuse(why, "not the IPv4 address of a host") : 0;
+}
+
+static int set_count(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 1, UINT_MAX, field) ? refuse(why, "must be 1 or more") : 0;
+}
+
+static int set_sample(const char *arg, void *field, const char **why)
+{
+	return set_number(arg, 1, TRACE_SAMPLE_MAX, field) ? refuse(why, "must be 1 to 1000000")
+							   : 0;
+}
+
 static int set_metrics(const char *arg, void *field, const char **why)
 {
 	struct sockaddr_in addr;
@@ -369,6 +415,16 @@ static const struct spec {
 	 0},
 	{"protocol", "NAME", "only flows of tcp, udp or icmp", FLOWS, set_protocol,
 	 FIELD(flow_protocol), 0},
+	{"hook", "NAME", "only packets at this hook", TRACE, set_hook, FIELD(trace_hook), 0},
+	{"verdict", "NAME", "only packets with this verdict", TRACE, set_verdict,
+	 FIELD(trace_verdict), 0},
+	{"reason", "NAME", "only packets with this reason", TRACE, set_reason, FIELD(trace_reason),
+	 0},
+	{"host", "ADDR", "only packets from or to ADDR, inside or outside", TRACE, set_host,
+	 FIELD(trace_host), 0},
+	{"count", "N", "end after N packets", TRACE, set_count, FIELD(trace_count), 0},
+	{"sample", "N", "one of N packets on average (1)", TRACE, set_sample, FIELD(trace_sample),
+	 0},
 	{"format", "NAME", "wire format: udp, vxlan or ipip (the network's)", RUN, set_format,
 	 FIELD(format), 0},
 	{"receive", "HOW", "how what comes in is merged: auto, kernel, aggregate, strip, xdp", RUN,
@@ -413,7 +469,11 @@ static unsigned int verb_class(const char *verb)
 	static const struct {
 		const char *verb;
 		unsigned int class;
-	} classes[] = {{"run", RUN}, {"check", CHECK}, {"cleanup", CLEANUP}, {"flows", FLOWS}};
+	} classes[] = {{"run", RUN},
+		       {"check", CHECK},
+		       {"cleanup", CLEANUP},
+		       {"flows", FLOWS},
+		       {"trace", TRACE}};
 
 	for (size_t i = 0; i < ARRAY_SIZE(classes); i++) {
 		if (!strcmp(verb, classes[i].verb))
@@ -511,6 +571,7 @@ static const struct options defaults = {
 	.tun = "flannel0",
 	.approve_ttl = 30,
 	.approve_max = WEFT_APPROVE_MAX,
+	.trace_sample = 1,
 	.peer_check = true,
 	.forward_rules = true,
 	.entropy = true,

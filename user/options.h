@@ -54,6 +54,10 @@ struct options {
 	bool flush; /* `flows flush` */
 	const char *flow_address, *flow_protocol; /* which flows to list; NULL: any */
 	unsigned int flow_port; /* 0: any */
+	/* Which packets to trace; NULL: any */
+	const char *trace_hook, *trace_verdict, *trace_reason, *trace_host;
+	unsigned int trace_count; /* --count; 0: no end */
+	unsigned int trace_sample; /* --sample, 1 */
 	bool json; /* -j */
 	enum log_level log_level; /* info */
 	bool log_json;

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include <arpa/inet.h>
+#include <errno.h>
 #include <stdarg.h>
 #include <string.h>
 
@@ -255,4 +256,17 @@ json_t *report_verb(const char *verb, void *arg)
 		if (strcmp(verb, verbs[i].verb) == 0)
 			return verbs[i].fn(arg);
 	return NULL;
+}
+
+int report_stream(const char *verb, const char *words, int fd, void *arg)
+{
+	const struct agent *a = arg;
+	const struct trace_wire wire = {
+		.public_ip = a->public_ip,
+		.port = a->conf.port,
+		.vxlan_port = a->conf.vxlan_port,
+	};
+
+	return strcmp(verb, "trace") ? -ENOENT
+				     : tracer_add(a->tracer, a->datapath, &wire, words, fd);
 }

@@ -188,7 +188,7 @@ static const char *answer_error(const json_t *answer)
 	return json_string_value(json_object_get(answer, "error"));
 }
 
-static enum weft_exit report(const struct options *options, int err)
+enum weft_exit show_failure(const struct options *options, int err)
 {
 	if (err == -ENOENT || err == -ECONNREFUSED) {
 		fprintf(stderr, "weft: no agent in %s (%s)\n", options->state_dir, strerror(-err));
@@ -208,7 +208,7 @@ static enum weft_exit show(const struct options *options, const char *verb,
 
 	err = ctl_query(options->state_dir, verb, &answer);
 	if (err)
-		return report(options, err);
+		return show_failure(options, err);
 	refusal = answer_error(answer);
 	if (refusal)
 		fprintf(stderr, "weft: the agent refused: %s\n", refusal);
@@ -216,7 +216,7 @@ static enum weft_exit show(const struct options *options, const char *verb,
 		err = options->json ? print_json(answer) : print(answer, verb);
 	json_decref(answer);
 	if (err)
-		return report(options, err);
+		return show_failure(options, err);
 	if (!refusal && (fflush(stdout) || ferror(stdout))) {
 		perror("weft: standard output");
 		return EXIT_RUNTIME;

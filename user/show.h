@@ -16,4 +16,7 @@ enum weft_exit show_stats(const struct options *options);
 /* Print an array of flat objects the same way; verb names them where there are none. */
 int show_rows(const struct options *options, json_t *rows, const char *verb);
 
+/* Says why the agent could not be asked, and returns the exit status of that. */
+enum weft_exit show_failure(const struct options *options, int err);
+
 #endif

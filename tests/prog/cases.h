@@ -11,6 +11,7 @@ void test_sweeps(void);
 void test_approve(void);
 void test_formats(void);
 void test_strip(void);
+void test_trace(void);
 
 /* A valid frame as the pod at the port under test sends it. */
 void frame_from_pod(struct frame *out, const struct ip_fields *ip);

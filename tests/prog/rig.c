@@ -22,7 +22,9 @@ const uint8_t peer_vtep[6] = {0x4a, 0, 0, 0, 0, 0x07};
 int n_passed, n_failed;
 
 static struct weft_bpf *skel;
-static struct ring_buffer *ring;
+static struct ring_buffer *ring, *trace_ring;
+static struct weft_trace last_trace;
+static bool have_trace;
 static struct weft_hint last_hint;
 static bool have_hint;
 static bool approves = true;
@@ -51,6 +53,15 @@ static int take_hint(void *arg, void *data, size_t len)
 	return 0;
 }
 
+/* One at a time: the error stops the rest. */
+static int take_trace(void *arg, void *data, size_t len)
+{
+	(void)arg;
+	have_trace = len == sizeof(last_trace);
+	memcpy(&last_trace, data, sizeof(last_trace));
+	return -EAGAIN;
+}
+
 int rig_open(void)
 {
 	libbpf_set_print(quiet);
@@ -58,12 +69,14 @@ int rig_open(void)
 	if (!skel)
 		return -errno;
 	ring = ring_buffer__new(bpf_map__fd(skel->maps.hints), take_hint, NULL, NULL);
-	return ring ? 0 : -errno;
+	trace_ring = ring_buffer__new(bpf_map__fd(skel->maps.traces), take_trace, NULL, NULL);
+	return ring && trace_ring ? 0 : -errno;
 }
 
 void rig_close(void)
 {
 	ring_buffer__free(ring);
+	ring_buffer__free(trace_ring);
 	weft_bpf__destroy(skel);
 }
 
@@ -402,6 +415,24 @@ bool rig_hint(struct weft_hint *out)
 	ring_buffer__consume(ring);
 	*out = last_hint;
 	return have_hint;
+}
+
+void rig_trace(const struct weft_trace_wish *wish)
+{
+	skel->bss->trace_wish = *wish;
+}
+
+bool rig_traced(struct weft_trace *out)
+{
+	have_trace = false;
+	ring_buffer__consume(trace_ring);
+	*out = last_trace;
+	return have_trace;
+}
+
+uint64_t rig_trace_lost(void)
+{
+	return skel->bss->trace_lost;
 }
 
 static void dump(const char *what, const struct frame *frame)

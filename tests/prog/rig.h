@@ -18,6 +18,7 @@
 
 #include "packet.h"
 #include "weft/abi.h"
+#include "weft/trace.h"
 
 #define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
 #define OUT(host) IP(192, 0, 2, host)
@@ -85,6 +86,13 @@ bool rig_run_as(enum rig_program program, size_t overhead, const struct frame *i
 		uint32_t gso_size, struct result *out);
 /* The next hint in the ring. False when there is none. */
 bool rig_hint(struct weft_hint *out);
+
+/* What is to be recorded from now on; all zero: nothing. */
+void rig_trace(const struct weft_trace_wish *wish);
+/* The next record. False when there is none. */
+bool rig_traced(struct weft_trace *out);
+/* Records that found no room so far. */
+uint64_t rig_trace_lost(void);
 
 /* One TAP line; false is a failure with both frames shown when given. */
 void report(bool ok, const char *name, const struct frame *want, const struct frame *got);

@@ -131,6 +131,7 @@ int main(void)
 	test_approve();
 	test_formats();
 	test_strip();
+	test_trace();
 	test_reasons_reached();
 	rig_close();
 	printf("%d passed, %d failed\n", n_passed, n_failed);

@@ -74,7 +74,9 @@ done < <(grep -oE '^(weft|process)_[a-z_]+' <<<"$man" | sort -u)
 exits 0 "weft " --version
 exits 0 "Usage: weft" --help
 exits 0 "Usage: weft run" run --help
-exits 2 "unknown verb: trace" trace
+exits 2 "unknown verb: tracer" tracer
+exits 2 "--hook none: no such hook" trace --hook none
+exits 2 "--sample 0: must be 1 to 1000000" trace --sample 0
 exits 2 "unknown verb: --state-dir" --state-dir "$tmp"
 exits 2 "--store is required" run
 exits 2 "--approve all: must be host or none" run --store static:x --approve all

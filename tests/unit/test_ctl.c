@@ -44,6 +44,22 @@ static json_t *answer(const char *verb, void *arg)
 	return NULL;
 }
 
+/* Two bytes, and the connection is ours to close; "busy" and "bad" are refused. */
+static int pour(const char *verb, const char *words, int fd, void *arg)
+{
+	(void)arg;
+	if (strcmp(verb, "pour"))
+		return -ENOENT;
+	if (!strcmp(words, "busy") || !strcmp(words, "bad"))
+		return *words == 'b' && words[1] == 'u' ? -EBUSY : -EINVAL;
+	if (!strcmp(words, "none"))
+		return -ENOMEM;
+	assert_int_equal(send(fd, *words ? words : "-", *words ? strlen(words) : 1, 0),
+			 *words ? strlen(words) : 1);
+	close(fd);
+	return 0;
+}
+
 static void on_stop(void *arg)
 {
 	struct server *server = arg;
@@ -95,6 +111,7 @@ static int setup(void **state)
 	assert_int_equal(loop_new(&server->loop), 0);
 	assert_int_equal(loop_add(server->loop, server->stop_fd, on_stop, server), 0);
 	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
+	ctl_on_stream(server->ctl, pour);
 	server_start(server);
 	*state = server;
 	return 0;
@@ -218,14 +235,14 @@ static void test_request_in_pieces(void **state)
 
 static void test_request_too_long(void **state)
 {
-	char request[65];
+	char request[129];
 
 	memset(request, 'a', sizeof(request));
-	assert_string_equal(exchange(*state, request, 65), "{\"error\":\"request too long\"}");
-	request[63] = '\n';
-	assert_string_equal(exchange(*state, request, 64), "{\"error\":\"unknown verb\"}");
-	request[63] = 'a';
-	request[64] = '\0';
+	assert_string_equal(exchange(*state, request, 129), "{\"error\":\"request too long\"}");
+	request[127] = '\n';
+	assert_string_equal(exchange(*state, request, 128), "{\"error\":\"unknown verb\"}");
+	request[127] = 'a';
+	request[128] = '\0';
 	assert_int_equal(ctl_query(((struct server *)*state)->dir, request, &(json_t *){NULL}),
 			 -EINVAL);
 }
@@ -233,13 +250,28 @@ static void test_request_too_long(void **state)
 static void test_malformed_requests(void **state)
 {
 	static const char *const requests[] = {
-		"\n", " small\n", "small \n", "SMALL\n", "small\r\n", "../x\n", "%s%n\n", "\xff\n",
+		"\n",	   " small\n",	 "small \n",   "SMALL\n",     "small\r\n",
+		"../x\n",  "%s%n\n",	 "\xff\n",     "small x=1\n", "pour X=1\n",
+		"pour \n", "pour x=/\n", "pour bad\n", "pour a\tb\n",
 	};
 	static const char malformed[] = "{\"error\":\"malformed request\"}";
 
 	for (size_t i = 0; i < ARRAY_SIZE(requests); i++)
 		assert_string_equal(exchange(*state, requests[i], strlen(requests[i])), malformed);
 	assert_string_equal(exchange(*state, "small\0\n", 7), malformed);
+}
+
+/* A stream has no slot: any number of them leaves all for others. */
+static void test_streams(void **state)
+{
+	for (int i = 0; i < 2 * CLIENTS; i++)
+		assert_string_equal(exchange(*state, "pour a=1 b=2.3_x\n", 17), "a=1 b=2.3_x");
+	assert_string_equal(exchange(*state, "pour\n", 5), "-");
+	assert_string_equal(exchange(*state, "pour busy\n", 10),
+			    "{\"error\":\"too many of these\"}");
+	assert_string_equal(exchange(*state, "pour none\n", 10),
+			    "{\"error\":\"out of resources\"}");
+	expect_small(*state);
 }
 
 /* Anything may come, in any length, and stop anywhere. Seeded: a failure can be repeated. */
@@ -447,13 +479,21 @@ static void test_bad_answers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_SERVER(test_round_trip),	    WITH_SERVER(test_large_answer),
-		WITH_SERVER(test_unknown_verb),	    WITH_SERVER(test_request_in_pieces),
-		WITH_SERVER(test_request_too_long), WITH_SERVER(test_malformed_requests),
-		WITH_SERVER(test_garbage),	    WITH_SERVER(test_seventeenth_client),
-		WITH_SERVER(test_stalled_clients),  WITH_SERVER(test_close_while_answering),
-		WITH_SERVER(test_private),	    WITH_SERVER(test_stale_socket_is_replaced),
-		cmocka_unit_test(test_no_agent),    cmocka_unit_test(test_bad_answers),
+		WITH_SERVER(test_round_trip),
+		WITH_SERVER(test_large_answer),
+		WITH_SERVER(test_unknown_verb),
+		WITH_SERVER(test_request_in_pieces),
+		WITH_SERVER(test_request_too_long),
+		WITH_SERVER(test_malformed_requests),
+		WITH_SERVER(test_streams),
+		WITH_SERVER(test_garbage),
+		WITH_SERVER(test_seventeenth_client),
+		WITH_SERVER(test_stalled_clients),
+		WITH_SERVER(test_close_while_answering),
+		WITH_SERVER(test_private),
+		WITH_SERVER(test_stale_socket_is_replaced),
+		cmocka_unit_test(test_no_agent),
+		cmocka_unit_test(test_bad_answers),
 	};
 
 	return cmocka_run_group_tests_name("ctl", tests, NULL, NULL);
