@@ -34,6 +34,7 @@ enum client_state { CLIENT_FREE, CLIENT_READING, CLIENT_ANSWERING };
 struct client {
 	struct ctl *ctl;
 	enum client_state state;
+	uint64_t number; /* of the connection: a lower one is older */
 	int fd;
 	int timer_fd; /* bounds the request */
 	size_t used;
@@ -55,6 +56,7 @@ struct ctl {
 	ctl_fn fn;
 	ctl_stream_fn stream; /* may be NULL */
 	void *arg;
+	uint64_t n_clients; /* so far */
 	struct client clients[CTL_CLIENTS];
 };
 
@@ -299,6 +301,7 @@ static int client_open(struct client *client, int fd)
 	if (err)
 		return err;
 	client->used = 0;
+	client->number = client->ctl->n_clients++;
 	client->state = CLIENT_READING;
 	take_fd(&timer_fd);
 	return 0;
@@ -335,13 +338,32 @@ static bool is_allowed(int fd)
 	return !peer.uid || peer.uid == geteuid();
 }
 
-static struct client *free_slot(struct ctl *ctl)
+static bool gives_way_before(const struct client *a, const struct client *b)
 {
-	for (size_t i = 0; i < CTL_CLIENTS; i++) {
-		if (ctl->clients[i].state == CLIENT_FREE)
-			return &ctl->clients[i];
+	return a->state != b->state ? a->state < b->state : a->number < b->number;
+}
+
+/*
+ * A free slot, or that of the oldest client that has not asked yet, or else of the oldest that does
+ * not read its answer: whoever stalls keeps nobody out.
+ */
+static struct client *take_slot(struct ctl *ctl)
+{
+	struct client *client = &ctl->clients[0];
+
+	for (size_t i = 1; i < CTL_CLIENTS; i++) {
+		if (gives_way_before(&ctl->clients[i], client))
+			client = &ctl->clients[i];
 	}
-	return NULL;
+	if (client->state == CLIENT_FREE)
+		return client;
+	log_debug("control socket: a client gives way to another");
+	if (client->state == CLIENT_ANSWERING) {
+		shutdown(client->fd, SHUT_RDWR);
+		pthread_join(client->thread, NULL);
+	}
+	client_free(client);
+	return client;
 }
 
 /* Turn away a client that gets no slot: a short answer always fits a fresh socket's buffer. */
@@ -368,7 +390,6 @@ static void shed_client(struct ctl *ctl)
 static void on_connect(void *arg)
 {
 	struct ctl *ctl = arg;
-	struct client *client;
 	_close_ int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
@@ -381,10 +402,7 @@ static void on_connect(void *arg)
 		return;
 	}
 	reap_threads(ctl);
-	client = free_slot(ctl);
-	if (!client)
-		turn_away(fd, "too many clients");
-	else if (client_open(client, fd))
+	if (client_open(take_slot(ctl), fd))
 		turn_away(fd, "out of resources");
 	else
 		take_fd(&fd);
