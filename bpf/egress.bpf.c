@@ -6,6 +6,7 @@
 
 #include "approve.h"
 #include "encap.h"
+#include "icmp6.h"
 #include "verdict.h"
 
 char _license[] SEC("license") = "Dual BSD/GPL";
@@ -216,6 +217,8 @@ static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
 	if (!e.cfg)
 		return decline_pod(skb, hook, WEFT_R_DISABLED, len);
 	reason = classify_pod(skb, &e, hook);
+	if (reason == WEFT_R_NOT_IPV4 && is_router_advert(skb))
+		return drop(skb, hook, reason, len);
 	if (reason != WEFT_R_OK)
 		return decline_pod(skb, hook, reason, len);
 	switch (e.peer->format) {

@@ -15,6 +15,7 @@
 
 #include "log.h"
 #include "rtnl.h"
+#include "sysctl.h"
 #include "util.h"
 
 /* As large as veth allows: the uplink has checked sizes, and aggregates are not limited by it. */
@@ -108,8 +109,11 @@ static int configure_pair(struct nl *nl, const char *tx, const char *rx, struct 
 
 	if (err == 0)
 		err = rtnl_link_get(nl, 0, rx, &far);
-	if (err == 0)
+	if (err == 0) {
+		sysctl_disable_ipv6(tx);
+		sysctl_disable_ipv6(rx);
 		err = set_offload(tx, ETHTOOL_STSO, 0);
+	}
 	if (err == 0)
 		err = set_offload(rx, ETHTOOL_SGRO, 1);
 	if (err == 0)

@@ -14,6 +14,7 @@
 
 #include "log.h"
 #include "netlink.h"
+#include "sysctl.h"
 #include "util.h"
 
 #define TUN_PATH "/dev/net/tun"
@@ -468,18 +469,6 @@ static int open_queues(struct overlay_dev *dev, size_t n, bool offloads)
 	return ioctl(dev->queues[0], TUNSETPERSIST, 1) < 0 ? -errno : 0;
 }
 
-/* Router solicitations and MLD reports of the kernel have no business in an IPv4 overlay. */
-static void disable_ipv6(const char *name)
-{
-	char path[sizeof("/proc/sys/net/ipv6/conf//disable_ipv6") + IFNAMSIZ];
-	_close_ int fd = -1;
-
-	snprintf(path, sizeof(path), "/proc/sys/net/ipv6/conf/%s/disable_ipv6", name);
-	fd = open(path, O_WRONLY | O_CLOEXEC);
-	if (fd < 0 || write(fd, "1", 1) != 1)
-		log_debug("%s: %s", path, strerror(errno));
-}
-
 /* A device of many queues lets others in; its last owner may be on its way out still. */
 static int find_free(const char *name, struct link_now *link)
 {
@@ -511,7 +500,7 @@ int overlay_dev_open(const char *name, size_t n_queues, bool offloads, struct ov
 		overlay_dev_close(&dev);
 		return err;
 	}
-	disable_ipv6(name);
+	sysctl_disable_ipv6(name);
 	dev.ifindex = link.ifindex;
 	*out = dev;
 	return 0;

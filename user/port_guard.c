@@ -34,7 +34,10 @@ static int open_nft(const char *tun, struct port_guard **out)
 	return 0;
 }
 
-/* In front of the bridge's own hooks, which may hold fragments back. */
+/*
+ * In front of the bridge's own hooks, which may hold fragments back. No pod is a router: see
+ * is_router_advert() of bpf/icmp6.h.
+ */
 int port_guard_open(const char *tun, struct port_guard **out)
 {
 	struct port_guard *guard = NULL;
@@ -47,14 +50,17 @@ int port_guard_open(const char *tun, struct port_guard **out)
 		      "	counter " COUNTER " { }\n"
 		      "	set addresses { type ipv4_addr; }\n"
 		      "	set endpoints { typeof meta iif . ip saddr; }\n"
+		      "	set ports { typeof meta iif; }\n"
 		      "	chain from-pods {\n"
 		      "		type filter hook prerouting priority -300; policy accept;\n"
 		      "	}\n"
 		      "}\n"
 		      "flush chain bridge %s from-pods\n"
 		      "add rule bridge %s from-pods ip saddr @addresses"
-		      " meta iif . ip saddr != @endpoints counter name " COUNTER " drop\n",
-		      guard->table, guard->table, guard->table);
+		      " meta iif . ip saddr != @endpoints counter name " COUNTER " drop\n"
+		      "add rule bridge %s from-pods ether type ip6 meta iif @ports"
+		      " icmpv6 type nd-router-advert drop\n",
+		      guard->table, guard->table, guard->table, guard->table);
 	if (err) {
 		port_guard_close(guard);
 		return -EOPNOTSUPP;
@@ -85,8 +91,9 @@ static void add_elements(const struct endpoint *ep, void *arg)
 	ip4_format(ep->addr, ip);
 	fprintf(out->text,
 		"add element bridge %s addresses { %s }\n"
-		"add element bridge %s endpoints { %u . %s }\n",
-		out->table, ip, out->table, ep->ifindex, ip);
+		"add element bridge %s endpoints { %u . %s }\n"
+		"add element bridge %s ports { %u }\n",
+		out->table, ip, out->table, ep->ifindex, ip, out->table, ep->ifindex);
 }
 
 int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
@@ -103,8 +110,9 @@ int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
 	if (fclose(out.text))
 		return -ENOMEM;
 	err = nft_run(guard->nft,
-		      "flush set bridge %s addresses\nflush set bridge %s endpoints\n%s",
-		      guard->table, guard->table, text);
+		      "flush set bridge %s addresses\nflush set bridge %s endpoints\n"
+		      "flush set bridge %s ports\n%s",
+		      guard->table, guard->table, guard->table, text);
 	return err ? log_err(err, "nftables refuses the pods' addresses") : 0;
 }
 

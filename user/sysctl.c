@@ -60,6 +60,24 @@ void sysctl_enable_forwarding(void)
 		log_info("net.ipv4.ip_forward was 0: switched on");
 }
 
+void sysctl_disable_ipv6(const char *ifname)
+{
+	static const struct {
+		const char *name;
+		int value;
+	} settings[] = {{"accept_ra", 0}, {"disable_ipv6", 1}};
+	char name[64 + IF_NAMESIZE];
+
+	for (size_t i = 0; i < ARRAY_SIZE(settings); i++) {
+		int err;
+
+		snprintf(name, sizeof(name), "ipv6/conf/%s/%s", ifname, settings[i].name);
+		err = sysctl_set(name, settings[i].value);
+		if (err)
+			log_debug("net.%s: %s", name, strerror(-err));
+	}
+}
+
 void sysctl_loosen_rp_filter(const char *ifname)
 {
 	char name[64 + IF_NAMESIZE];

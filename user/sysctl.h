@@ -11,6 +11,11 @@ int sysctl_set(const char *name, int value);
 /* What the overlay cannot do without: forwarding. Said when it had to be switched on. */
 void sysctl_enable_forwarding(void);
 /*
+ * Devices of an IPv4 overlay: the kernel is to send no solicitations and reports by them, nor to
+ * take routes from whoever advertises some. Harmless where the kernel has no IPv6.
+ */
+void sysctl_disable_ipv6(const char *ifname);
+/*
  * The overlay device must not filter strictly: a NodePort's client comes through it with an
  * address that is routed elsewhere (ip-sysctl.rst, rp_filter: the larger value counts).
  */

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "rtnl.h"
+#include "sysctl.h"
 
 static int name_device(const char *tun, char name[IF_NAMESIZE])
 {
@@ -115,8 +116,10 @@ int vxlan_dev_open(struct nl *nl, const char *tun, uint16_t port, const uint8_t 
 		err = rtnl_link_get(nl, 0, name, &link);
 	if (err == 0 && memcmp(link.mac, mac, sizeof(link.mac)) != 0)
 		err = set_mac(nl, link.ifindex, mac);
-	if (err == 0)
+	if (err == 0) {
+		sysctl_disable_ipv6(name);
 		*ifindex = link.ifindex;
+	}
 	return err;
 }
 

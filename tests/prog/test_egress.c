@@ -218,6 +218,61 @@ static void test_neighbour_frame(void)
 	       "bridge frame to another MAC, as another pod -> slow not_gateway", &in, &got.out);
 }
 
+/* An IPv6 packet of these headers, each a type and its length; returns its frame's length. */
+static size_t put_ip6(struct frame *frame, const uint8_t *headers, size_t n, uint8_t icmp_type)
+{
+	uint8_t *at = frame->data + 14;
+
+	packet_put_eth(frame, bridge_mac, pod_mac, 0x86dd);
+	memset(at, 0, FRAME_MAX - 14);
+	at[0] = 0x60;
+	at[7] = 255; /* hop limit */
+	at[6] = n ? headers[0] : 58;
+	at += 40;
+	for (size_t i = 0; i < n; i++) {
+		at[0] = i + 1 < n ? headers[i + 1] : 58;
+		at[1] = i & 1; /* 8 bytes and 16 in turns */
+		at += 8 * (1 + (i & 1));
+	}
+	at[0] = icmp_type;
+	frame->len = (size_t)(at + 16 - frame->data);
+	put16(frame->data + 18, (uint16_t)(frame->len - 54));
+	return frame->len;
+}
+
+static void expect_ip6(enum rig_program program, enum weft_hook hook, const uint8_t *headers,
+		       size_t n, uint8_t icmp_type, bool refused)
+{
+	struct frame in = {.len = 0};
+	struct result got;
+	char name[96];
+
+	put_ip6(&in, headers, n, icmp_type);
+	snprintf(name, sizeof(name), "%s ICMPv6 type %u behind %zu headers%s -> %s not_ipv4",
+		 hook == WEFT_HOOK_PORT ? "port" : "bridge", icmp_type, n,
+		 n && headers[0] == 44 ? ", a fragment" : "", refused ? "drop" : "slow");
+	rig_run(program, &in, 0, &got);
+	report(result_is(&got, refused ? ACT_SHOT : ACT_NEXT, hook, refused ? WEFT_DROP : WEFT_SLOW,
+			 WEFT_R_NOT_IPV4, in.len, &in),
+	       name, &in, &got.out);
+}
+
+/* No pod is a router: its advertisements end here, however they are wrapped. */
+static void test_router_adverts(void)
+{
+	static const uint8_t headers[] = {0, 43, 60, 60, 60, 60, 60, 60}, fragment[] = {44};
+
+	for (size_t n = 0; n <= ARRAY_SIZE(headers); n++) {
+		expect_ip6(RIG_PORT, WEFT_HOOK_PORT, headers, n, 134, true);
+		expect_ip6(RIG_BRIDGE, WEFT_HOOK_BRIDGE, headers, n, 134, true);
+	}
+	for (size_t n = 0; n < 6; n++)
+		expect_ip6(RIG_PORT, WEFT_HOOK_PORT, headers, n, 135, false);
+	expect_ip6(RIG_PORT, WEFT_HOOK_PORT, headers, 0, 133, false);
+	expect_ip6(RIG_PORT, WEFT_HOOK_PORT, headers, 1, 143, false);
+	expect_ip6(RIG_PORT, WEFT_HOOK_PORT, fragment, 1, 134, false);
+}
+
 static void test_frames(void)
 {
 	static const uint16_t types[] = {0x0806, 0x86dd, 0x8847, 0x88cc, 0x88a8, 0x0801, 0x9000};
@@ -347,6 +402,7 @@ void test_egress(void)
 	test_table(RIG_PORT);
 	test_table(RIG_BRIDGE);
 	test_frames();
+	test_router_adverts();
 	test_neighbour_frame();
 	test_gso();
 	test_hints();
