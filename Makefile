@@ -31,7 +31,8 @@ LIB_OBJ	:= $(patsubst user/%.c,$(BUILD)/user/%.o,$(filter-out user/main.c,$(wild
 UNIT	:= $(patsubst tests/unit/%.c,$(BUILD)/tests/unit/%,$(wildcard tests/unit/test_*.c))
 PROG	:= $(BUILD)/tests/prog/test_prog
 PROG_OBJ := $(patsubst tests/prog/%.c,$(BUILD)/tests/prog/%.o,$(wildcard tests/prog/*.c))
-NETBIN	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%,$(wildcard tests/net/*.c))
+NETBPF	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%.o,$(wildcard tests/net/*.bpf.c))
+NETBIN	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%,$(filter-out %.bpf.c,$(wildcard tests/net/*.c)))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
 FAULT	:= $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%.so,$(wildcard tests/fault/*.c))
 TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
@@ -90,6 +91,11 @@ $(BUILD)/tests/net/%: tests/net/%.c $(BUILD)/libweft.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a $(LIBS) -o $@
 
+$(BUILD)/tests/net/%.bpf.o: tests/net/%.bpf.c
+	@mkdir -p $(@D)
+	$(call say,BPF,$@)
+	$(Q)$(CLANG) $(BPF_CFLAGS) -c $< -o $@
+
 $(BUILD)/tools/%: tools/%.c $(BUILD)/libweft.a
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
@@ -111,7 +117,7 @@ $(BUILD)/tests/fuzz/%: tests/fuzz/%.c $(wildcard user/*.h tests/unit/*.h)
 $(BUILD)/tests/fuzz/fuzz_segment: FUZZED = $(addprefix user/,segment.c coalesce.c checksum.c ip4.c)
 $(BUILD)/tests/fuzz/fuzz_segment: $(addprefix user/,segment.c coalesce.c checksum.c ip4.c)
 
-tests: all $(UNIT) $(if $(PROG_OBJ),$(PROG)) $(NETBIN) $(FAULT)	## build the tests
+tests: all $(UNIT) $(if $(PROG_OBJ),$(PROG)) $(NETBIN) $(NETBPF) $(FAULT)	## build the tests
 
 deps:						## install from Debian what is missing
 	$(Q)tools/deps

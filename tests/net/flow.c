@@ -44,7 +44,7 @@ struct datagram {
 	uint64_t flow; /* random, so that an earlier flow's stragglers are not counted */
 	uint64_t number;
 	uint64_t total; /* 0: goes on; else this is no datagram of the flow but its end */
-	uint8_t rest[PAYLOAD - 24];
+	uint8_t rest[PAYLOAD - 24]; /* zeros */
 };
 
 struct tally {
@@ -173,9 +173,12 @@ static void note_gap(struct tally *t, uint64_t now)
 
 static void note(struct tally *t, const struct datagram *d)
 {
+	static const uint8_t nothing[sizeof(d->rest)];
+
 	if (!t->flow)
 		t->flow = d->flow;
-	if (d->flow != t->flow || d->number > MAX_NUMBERS) {
+	if (d->flow != t->flow || d->number > MAX_NUMBERS ||
+	    memcmp(d->rest, nothing, sizeof(nothing))) {
 		t->stray++;
 		return;
 	}
