@@ -12,6 +12,7 @@
  *   count=0 secs=0     0: without this end
  *   pps=500 seed=1
  *   kind=              only this one, see kinds[] of garbage_packets.h
+ *   nocheck=0          1: a node's datagrams have no UDP checksum, as the overlay's
  *
  * Prints "sent N refused N unsent N": datagrams, those of them that a node must not let in, and
  * those the kernel did not take from us. Of a pod's packets the second figure says nothing.
@@ -75,8 +76,10 @@ static int datagrams_open(void)
 {
 	struct sockaddr_in local = {.sin_family = AF_INET, .sin_addr = opt.from};
 	int fd = socket(AF_INET, SOCK_DGRAM, 0), cut = IP_PMTUDISC_DONT;
+	int nocheck = (int)opt.nocheck;
 
-	if (fd < 0 || setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &cut, sizeof(cut)) < 0 ||
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_NO_CHECK, &nocheck, sizeof(nocheck)) < 0 ||
+	    setsockopt(fd, IPPROTO_IP, IP_MTU_DISCOVER, &cut, sizeof(cut)) < 0 ||
 	    bind(fd, (struct sockaddr *)&local, sizeof(local)) < 0)
 		die("bind");
 	return fd;
@@ -145,12 +148,13 @@ static bool parse(char *arg)
 		unsigned long *number;
 		const char **text;
 	} keys[] = {
-		{"from", &opt.from, NULL, NULL},   {"to", &opt.to, NULL, NULL},
-		{"src", &opt.src, NULL, NULL},	   {"dst", &opt.dst, NULL, NULL},
-		{"dport", NULL, &opt.dport, NULL}, {"count", NULL, &opt.count, NULL},
-		{"secs", NULL, &opt.secs, NULL},   {"pps", NULL, &opt.pps, NULL},
-		{"seed", NULL, &opt.seed, NULL},   {"dev", NULL, NULL, &opt.dev},
-		{"kind", NULL, NULL, &opt.kind},   {"eth_dst", NULL, NULL, NULL},
+		{"from", &opt.from, NULL, NULL},       {"to", &opt.to, NULL, NULL},
+		{"src", &opt.src, NULL, NULL},	       {"dst", &opt.dst, NULL, NULL},
+		{"dport", NULL, &opt.dport, NULL},     {"count", NULL, &opt.count, NULL},
+		{"secs", NULL, &opt.secs, NULL},       {"pps", NULL, &opt.pps, NULL},
+		{"seed", NULL, &opt.seed, NULL},       {"dev", NULL, NULL, &opt.dev},
+		{"kind", NULL, NULL, &opt.kind},       {"eth_dst", NULL, NULL, NULL},
+		{"nocheck", NULL, &opt.nocheck, NULL},
 	};
 	const char *key = strsep(&arg, "=");
 

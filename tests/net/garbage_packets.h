@@ -37,7 +37,7 @@ static struct {
 	const char *dev, *kind;
 	struct in_addr from, to, src, dst;
 	struct ether_header eth;
-	unsigned long dport, count, secs, pps, seed;
+	unsigned long dport, count, secs, pps, seed, nocheck;
 } opt = {.dport = 7000, .pps = 500, .seed = 1};
 
 /* splitmix64 */

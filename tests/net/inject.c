@@ -11,6 +11,7 @@
  *   eth_src= eth_dst=     MAC addresses; the device's own and broadcast
  *   src= dst=             of the inner packet
  *   dport=7777 ttl=64 tos=0 len=32   port; length of the UDP payload
+ *   tos_step=0            added to tos from packet to packet
  *   id=1                  identification of the first packet, the next have the next
  *   frag=0                the word of flags and fragment offset, 0x4000 is DF, 0x2000 MF
  *   options=0             1: four bytes of IP options (NOP)
@@ -19,6 +20,7 @@
  *   outer_src= outer_dst= with both, the packet travels in UDP as the overlay does it
  *   port=8285             outer destination port
  *   outer_options=0       1: four bytes of options in the outer header
+ *   outer_tos=0           of the outer header
  *   print=0               1: the inner packets in hex, one a line, instead of "sent N"
  *
  * Exit status: 0 all sent, 1 failure, 2 usage.
@@ -50,7 +52,7 @@ struct spec {
 	const char *dev;
 	unsigned long count, pps, dport, ttl, tos, len, id, frag, options, proto, port;
 	unsigned long sports, mark;
-	unsigned long bad_sum, outer_options, print;
+	unsigned long bad_sum, outer_options, outer_tos, tos_step, print;
 	uint8_t eth_src[6], eth_dst[6];
 	struct in_addr src, dst, outer_src, outer_dst;
 };
@@ -91,14 +93,24 @@ static void parse(struct spec *s, const char *arg)
 		const char *key;
 		unsigned long *to;
 	} numbers[] = {
-		{"count", &s->count},	  {"pps", &s->pps},
-		{"dport", &s->dport},	  {"ttl", &s->ttl},
-		{"tos", &s->tos},	  {"len", &s->len},
-		{"id", &s->id},		  {"frag", &s->frag},
-		{"options", &s->options}, {"proto", &s->proto},
-		{"port", &s->port},	  {"outer_options", &s->outer_options},
-		{"bad_sum", &s->bad_sum}, {"sports", &s->sports},
-		{"mark", &s->mark},	  {"print", &s->print},
+		{"count", &s->count},
+		{"pps", &s->pps},
+		{"dport", &s->dport},
+		{"ttl", &s->ttl},
+		{"tos", &s->tos},
+		{"len", &s->len},
+		{"id", &s->id},
+		{"frag", &s->frag},
+		{"options", &s->options},
+		{"proto", &s->proto},
+		{"port", &s->port},
+		{"outer_options", &s->outer_options},
+		{"bad_sum", &s->bad_sum},
+		{"sports", &s->sports},
+		{"mark", &s->mark},
+		{"print", &s->print},
+		{"outer_tos", &s->outer_tos},
+		{"tos_step", &s->tos_step},
 	};
 	const struct {
 		const char *key;
@@ -183,7 +195,7 @@ static size_t put_inner(uint8_t *to, const struct spec *s, unsigned long number)
 	size_t udp_len = s->proto == IPPROTO_UDP ? sizeof(struct udphdr) : 0;
 	size_t payload = udp_len + s->len;
 	struct iphdr fields = {
-		.tos = (uint8_t)s->tos,
+		.tos = (uint8_t)(s->tos + number * s->tos_step),
 		.id = htons((uint16_t)(s->id + number)),
 		.frag_off = htons((uint16_t)s->frag),
 		.ttl = (uint8_t)s->ttl,
@@ -212,6 +224,7 @@ static size_t put_inner(uint8_t *to, const struct spec *s, unsigned long number)
 static size_t put_outer(uint8_t *to, const struct spec *s, size_t inner_len)
 {
 	struct iphdr fields = {
+		.tos = (uint8_t)s->outer_tos,
 		.frag_off = htons(IP_DF),
 		.ttl = 64,
 		.protocol = IPPROTO_UDP,

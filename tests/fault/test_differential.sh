@@ -1,0 +1,207 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# The same frames, 20,000 each way, by every path that weft has for them: the agent packet by packet
+# (flannel's loop, the reference), the agent in batches, BPF, and the agent behind programs that pass
+# everything. Among them is all that no sound sender makes; all are sent twice, as a flow's first
+# packet asks the host for leave. What a pod is given must be the same frames byte for byte, Ethernet
+# header and hop count included, whichever way they went.
+#   SEED=1            of the garbage
+#   PATHS="…"         beside the reference
+# shellcheck source-path=SCRIPTDIR source=../net/lib.sh
+. "$(dirname "$0")/../net/lib.sh"
+
+SEED=${SEED:-1}
+PATHS=${PATHS:-batch bpf passed}
+PPS=5000
+EACH=1000 # of a kind of garbage
+VALID=3000
+GATEWAY=02:00:0a:f4:01:01 # cni0 of node 1, see lab.sh
+STRANGER=192.0.2.77
+PODS="1p1 2p1"
+declare -A WITNESS
+
+# Paths
+
+path_up() {
+	case $1 in
+	plain) pair tun tun --nodes 3 --mtu 1500 -- --tun-io plain ;;
+	batch) pair tun tun --nodes 3 --mtu 1500 ;;
+	bpf | passed) pair bpf bpf --nodes 3 --mtu 1500 ;;
+	esac && settled $1 || return
+	[ "$1" != passed ] || { programs_pass 1 && programs_pass 2; }
+}
+
+# programs_pass NODE: as before the first configuration: flag READY of the half in force, see
+# weft/abi.h
+programs_pass() {
+	local map value at
+	map=$(pin_dir "$1")/maps/state
+	mapfile -t value < <(bpftool -j map dump pinned "$map" | jq -r '.[0].value[]')
+	[ ${#value[@]} -eq 224 ] || return
+	at=$((64 + 80 * value[0] + 4))
+	value[at]=$((value[at] & ~1))
+	bpftool map update pinned "$map" key 0 0 0 0 value "${value[@]}"
+}
+
+settled() {
+	local i
+	pings 1p1 "$(addr 2p1)" && pings 2p1 "$(addr 1p1)" || return
+	for i in 1 2; do
+		within 3 endpoint_known $i "$(addr ${i}p1)" || return
+		# The kernel's own filter would refuse some of this before weft sees it.
+		at $i sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.cni0.rp_filter=0 \
+			net.ipv4.conf.flannel0.rp_filter=0 net.ipv4.conf.wire0.rp_filter=0 &&
+			at $i ip link set flannel0 txqueuelen 5000 || return
+		# What was merged is cut in front of the pod.
+		at $i ethtool -K veth1 tx off tx-udp-segmentation off gso off > /dev/null
+		at ${i}p1 nft 'table ip silent {
+			chain in { type filter hook prerouting priority -400; policy drop; }; }' ||
+			return
+	done
+	WIRE_MAC=$(mac 1 wire0)
+}
+
+# Frames
+
+garbage() {
+	local place=$1
+	shift
+	for _ in 1 2; do
+		at "$place" timeout 60 "$NETBIN/garbage" count=$EACH pps=$PPS seed="$SEED" dport=9 \
+			"$@" || return
+	done
+}
+
+# from_pod KEY=VALUE…: of pod 1 of node 1 to that of node 2
+from_pod() {
+	inject 1p1 dev=eth0 eth_dst=$GATEWAY src=10.244.1.2 dst=10.244.2.2 count=20 pps=$PPS "$@"
+}
+
+pod_sends() {
+	local kind value
+	for kind in random truncated header l4 fragment checksum flow huge; do
+		garbage 1p1 dev=eth0 eth_dst=$GATEWAY src=10.244.1.2 dst=10.244.2.2 kind=$kind ||
+			return
+	done
+	for value in 0 1 2 3 64 255; do from_pod ttl=$value || return; done
+	from_pod count=512 tos_step=1 || return
+	for value in 0x2000 0x4000 0x8000 0x0010 0x2001 0x6000; do from_pod frag=$value || return; done
+	for value in 1443 1444 1445 1460 1472; do
+		from_pod len=$value && from_pod len=$value frag=0x4000 || return
+	done
+	for value in 1 2 4 6 47 132 253; do from_pod proto=$value || return; done
+	for value in 10.244.1.0 10.244.1.1 10.244.1.3 10.244.2.2 192.0.2.1 $STRANGER 127.0.0.1; do
+		from_pod src=$value || return
+	done
+	for value in 10.244.9.9 10.244.2.0 10.244.2.1 10.244.2.77 10.244.2.255 224.0.0.1 \
+		192.0.2.2 127.0.0.1; do
+		from_pod dst=$value || return
+	done
+	from_pod options=1 && from_pod bad_sum=1 && from_pod len=0 &&
+		from_pod eth_dst="$(mac 1 veth1)" && from_pod count=$((2 * VALID)) sports=$VALID
+}
+
+# to_node KEY=VALUE…: what the underlay brings to node 1
+to_node() {
+	inject sw dev=n1 eth_dst="$WIRE_MAC" outer_src=192.0.2.2 outer_dst=192.0.2.1 \
+		src=10.244.2.2 dst=10.244.1.2 count=20 pps=$PPS "$@"
+}
+
+peer_sends() {
+	local kind value both=(from=192.0.2.2 to=192.0.2.1 src=10.244.2.2 dst=10.244.1.2)
+	for kind in random truncated header l4 fragment checksum flow; do
+		garbage 2 "${both[@]}" nocheck=1 kind=$kind || return
+	done
+	garbage 2 "${both[@]}" nocheck=1 kind=huge count=100 pps=200 &&
+		garbage 2 "${both[@]}" kind=glued count=200 pps=200 &&
+		garbage 2 "${both[@]}" kind=l4 && garbage 2 "${both[@]}" kind=header || return
+	for value in 0 1 2 3 64 255; do to_node ttl=$value || return; done
+	for value in 0 1 2 3; do to_node count=512 tos_step=1 outer_tos=$value || return; done
+	for value in 0x2000 0x4000 0x8000 0x0010 0x2001; do to_node frag=$value || return; done
+	for value in 10.244.1.2 10.244.1.3 10.244.2.0 10.244.3.2 10.244.9.9 192.0.2.2 127.0.0.1; do
+		to_node src=$value || return
+	done
+	for value in 10.244.1.0 10.244.1.1 10.244.1.77 10.244.2.2 10.244.3.2 10.244.1.255 \
+		192.0.2.1 127.0.0.1 224.0.0.1; do
+		to_node dst=$value || return
+	done
+	to_node outer_src=$STRANGER && to_node outer_src=192.0.2.3 && to_node port=8286 &&
+		to_node outer_dst=192.0.2.255 && to_node outer_options=1 && to_node options=1 &&
+		to_node bad_sum=1 && to_node len=0 && to_node proto=253 &&
+		to_node count=$((2 * VALID)) sports=$VALID
+}
+
+# What was delivered
+
+witnesses_start() {
+	local pod
+	for pod in $PODS; do
+		nsenter --net="/run/netns/$(place_ns $pod)" -- "$NETBIN/witness" eth0 \
+			< /dev/null > "$WORK/seen-$pod" 2>&1 &
+		WITNESS[$pod]=$!
+		within 3 grep -q listening "$WORK/seen-$pod" || return
+	done
+}
+
+quiet() {
+	local before
+	before=$(cat "$WORK/seen-1p1" "$WORK/seen-2p1" | wc -c)
+	sleep 0.5
+	[ "$(cat "$WORK/seen-1p1" "$WORK/seen-2p1" | wc -c)" = "$before" ]
+}
+
+# witnesses_end PATH: what was seen, sorted, without the nodes' own answers (ICMP from their
+# addresses), which they limit as they like
+witnesses_end() {
+	local pod rc=0
+	within 10 quiet
+	for pod in $PODS; do
+		kill "${WITNESS[$pod]}" && wait "${WITNESS[$pod]}" || rc=1
+		! grep lost "$WORK/seen-$pod" || rc=1
+		grep -v listening "$WORK/seen-$pod" |
+			grep -vE '^.{46}01.{4}(0af4010[01]|0af4020[01]|c000020[12])' |
+			sort > "$WORK/$1-$pod"
+		echo "$pod was given $(wc -l < "$WORK/$1-$pod")"
+	done
+	return $rc
+}
+
+walk() {
+	witnesses_start && mark && pod_sends > "$WORK/sent" && peer_sends >> "$WORK/sent" ||
+		{ tail -n 3 "$WORK/sent"; return 1; }
+	witnesses_end "$1"
+}
+
+# same PATH POD: as by the reference, which is not nothing
+same() {
+	local want=$WORK/plain-$2 got=$WORK/$1-$2
+	echo "by the reference $(wc -l < "$want"), by this path $(wc -l < "$got")"
+	[ "$(wc -l < "$want")" -gt $VALID ] || return
+	diff "$want" "$got" > "$WORK/diff" && return
+	echo "missing: $(grep -c '^<' "$WORK/diff"), not by the reference: $(grep -c '^>' "$WORK/diff")"
+	cut -c 1-150 "$WORK/diff" | grep '^[<>]' | head -n 16
+	return 1
+}
+
+# took PATH: the way it was meant to go
+took() {
+	shown gains 1 > "$WORK/took"
+	case $1 in
+	batch) [ "$(packets_of "tunfd slow ok" < "$WORK/took")" -gt $VALID ] ;;
+	bpf) [ "$(packets_of "port fast ok" < "$WORK/took")" -gt $VALID ] &&
+		[ "$(packets_of "uplink fast ok" < "$WORK/took")" -gt $VALID ] ;;
+	passed) [ "$(packets_of "port slow disabled" < "$WORK/took")" -gt $VALID ] &&
+		[ "$(packets_of "socket slow ok" < "$WORK/took")" -gt $VALID ] ;;
+	esac
+}
+
+check "plain: nodes get ready" path_up plain
+check "plain: frames are sent" walk plain
+for path in $PATHS; do
+	check "$path: nodes get ready" path_up "$path" || continue
+	check "$path: frames are sent" walk "$path"
+	check "$path: they went this way" took "$path"
+	for pod in $PODS; do
+		check "$path: $pod is given the same frames" same "$path" $pod
+	done
+done
