@@ -11,14 +11,27 @@
 #include "ctl.h"
 #include "util.h"
 
-/* Interface names may hold any byte but '/' and space: never let one drive the terminal. */
+/*
+ * Interface names may hold any byte but '/' and space: never let one drive the terminal, not by the
+ * control characters of Unicode (U+0080 to U+009F) either.
+ */
 static char *printable(char *text)
 {
-	for (char *c = text; *c; c++) {
-		if (iscntrl((unsigned char)*c))
+	for (unsigned char *c = (unsigned char *)text; *c; c++) {
+		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
+			c[0] = c[1] = '?';
+		else if (iscntrl(*c))
 			*c = '?';
 	}
 	return text;
+}
+
+/* A copy for the terminal. Heap; NULL when out of memory. */
+static char *printable_copy(const char *text)
+{
+	char *copy = strdup(text);
+
+	return copy ? printable(copy) : NULL;
 }
 
 /* One value as a word for people. Heap; NULL when out of memory. */
@@ -91,12 +104,12 @@ static int print_table(const json_t *rows)
 	if (!columns)
 		return -ENOMEM;
 	json_object_foreach (first, key, value) {
-		_free_ char *header = strdup(key);
+		_free_ char *header = printable_copy(key);
 
 		if (!header)
 			return -ENOMEM;
 		columns[c] = (struct column){key, column_width(rows, key), json_is_number(value)};
-		print_cell(printable(header), columns[c].width, columns[c].right, c + 1 == n);
+		print_cell(header, columns[c].width, columns[c].right, c + 1 == n);
 		c++;
 	}
 	print_rows(rows, columns, n);
@@ -117,14 +130,17 @@ static int print_object(json_t *object)
 
 	json_object_foreach (object, key, value) {
 		_free_ char *text = is_table(value) ? NULL : cell_text(value);
+		_free_ char *name = printable_copy(key);
 
-		if (text)
-			printf("%s: %s\n", key, text);
+		if (text && name)
+			printf("%s: %s\n", name, text);
 	}
 	json_object_foreach (object, key, value) {
-		if (!is_table(value))
+		_free_ char *name = is_table(value) ? printable_copy(key) : NULL;
+
+		if (!name)
 			continue;
-		printf("\n%s:\n", key);
+		printf("\n%s:\n", name);
 		err = print_table(value);
 		if (err)
 			return err;
@@ -188,6 +204,13 @@ static const char *answer_error(const json_t *answer)
 	return json_string_value(json_object_get(answer, "error"));
 }
 
+static void print_refusal(const char *refusal)
+{
+	_free_ char *text = printable_copy(refusal);
+
+	fprintf(stderr, "weft: the agent refused: %s\n", text ? text : "?");
+}
+
 enum weft_exit show_failure(const struct options *options, int err)
 {
 	if (err == -ENOENT || err == -ECONNREFUSED) {
@@ -211,7 +234,7 @@ static enum weft_exit show(const struct options *options, const char *verb,
 		return show_failure(options, err);
 	refusal = answer_error(answer);
 	if (refusal)
-		fprintf(stderr, "weft: the agent refused: %s\n", refusal);
+		print_refusal(refusal);
 	else
 		err = options->json ? print_json(answer) : print(answer, verb);
 	json_decref(answer);
