@@ -122,16 +122,18 @@ static void next_endpoint(struct etcd *e)
 	e->token[0] = '\0';
 }
 
+/* No revision is the last one there could be: callers ask for the next. */
 static void note_header(struct etcd *e, const json_t *answer)
 {
 	const json_t *header = json_object_get(answer, "header");
+	int64_t revision = number(header, "revision");
 	const char *id = json_string_value(json_object_get(header, "cluster_id"));
 
 	if (!header)
 		return;
 	e->cluster = id ? strtoull(id, NULL, 10) : 0;
-	if (number(header, "revision"))
-		e->revision = number(header, "revision");
+	if (revision > 0 && revision < INT64_MAX)
+		e->revision = revision;
 }
 
 /* Calls */
@@ -184,6 +186,16 @@ static int post(struct etcd *e, const char *path, const char *body, json_t **out
 	return interpret(e, status, text, out);
 }
 
+/* It goes into a header as it is. */
+static bool is_token(const char *text)
+{
+	size_t len = strlen(text), i = 0;
+
+	while (i < len && text[i] > 0x20 && text[i] < 0x7f)
+		i++;
+	return len && i == len && len < TOKEN_MAX;
+}
+
 static int authenticate(struct etcd *e)
 {
 	_free_ char *body = NULL;
@@ -202,7 +214,7 @@ static int authenticate(struct etcd *e)
 	if (err)
 		return err;
 	token = json_string_value(json_object_get(answer, "token"));
-	if (token && strlen(token) < TOKEN_MAX)
+	if (token && is_token(token))
 		strcpy(e->token, token);
 	else
 		err = fail(e, -EPROTO, "%s: no token in the answer", etcd_endpoint(e));

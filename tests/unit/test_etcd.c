@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+/* Answers that no etcd gives, by a transport that is the test's. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "etcd.h"
+#include "http.h"
+#include "util.h"
+
+#define LAST "9223372036854775807"
+#define HEADER(revision) "{\"header\":{\"cluster_id\":\"7\",\"revision\":\"" revision "\"}"
+
+static const char *const *answers; /* of the calls to come; NULL ends them */
+static char authorization[64]; /* that the last call brought along */
+
+int http_open(const struct http_config *config, struct http **out)
+{
+	(void)config;
+	*out = NULL;
+	return 0;
+}
+
+void http_close(struct http *http)
+{
+	(void)http;
+}
+
+int http_post(struct http *http, const struct http_request *request, unsigned int timeout_ms,
+	      char **out, char error[HTTP_ERROR_LEN])
+{
+	(void)http;
+	(void)timeout_ms;
+	snprintf(authorization, sizeof(authorization), "%s",
+		 request->authorization ? request->authorization : "");
+	if (!*answers) {
+		snprintf(error, HTTP_ERROR_LEN, "no more");
+		return -EIO;
+	}
+	*out = strdup(*answers++);
+	return 200;
+}
+
+static http_line_fn line_fn;
+static void *line_arg;
+
+int http_stream_start(struct http *http, const struct http_request *request, http_line_fn fn,
+		      void *arg)
+{
+	(void)http;
+	(void)request;
+	line_fn = fn;
+	line_arg = arg;
+	return 0;
+}
+
+int http_stream_wait(struct http *http, unsigned int timeout_ms, char error[HTTP_ERROR_LEN])
+{
+	_free_ char *line = strdup(*answers++);
+
+	(void)http;
+	(void)timeout_ms;
+	(void)error;
+	return line_fn(line, strlen(line), line_arg);
+}
+
+void http_stream_stop(struct http *http)
+{
+	(void)http;
+}
+
+static struct etcd *open_etcd(const char *const *script, const char *user)
+{
+	const struct etcd_config config = {.endpoints = "http://a", .user = user};
+	struct etcd *etcd;
+
+	answers = script;
+	assert_int_equal(etcd_open(&config, &etcd), 0);
+	return etcd;
+}
+
+static int ignore(const struct etcd_kv *kv, void *arg)
+{
+	(void)kv;
+	(void)arg;
+	return 0;
+}
+
+/* Whoever lists asks for what comes after. */
+static void there_is_a_revision_after_every_other(void **state)
+{
+	static const char *const script[] = {HEADER("41") "}", HEADER(LAST) "}",
+					     "{\"result\":" HEADER(LAST) "}}", NULL};
+	struct etcd *etcd = open_etcd(script, NULL);
+	int64_t revision = 0;
+
+	(void)state;
+	assert_int_equal(etcd_list(etcd, "p/", &revision, ignore, NULL), 0);
+	assert_int_equal(revision, 41);
+	assert_int_equal(etcd_list(etcd, "p/", &revision, ignore, NULL), 0);
+	assert_int_equal(revision, 41);
+	assert_int_equal(etcd_watch(etcd, "p/", revision + 1, ignore, NULL), 0);
+	assert_int_equal(etcd_watch_wait(etcd, 10), 0);
+	assert_int_equal(etcd_revision(etcd), 41);
+	etcd_close(etcd);
+}
+
+static void expect_token(const char *const *script, const char *token)
+{
+	struct etcd *etcd = open_etcd(script, "root");
+	int err = etcd_get(etcd, "k", ignore, NULL);
+
+	assert_int_equal(err, token ? 0 : -EPROTO);
+	assert_string_equal(authorization, token ? token : "");
+	etcd_close(etcd);
+}
+
+static void a_token_is_one_word(void **state)
+{
+	static const char *const good[] = {"{\"token\":\"abc.12-_~\"}", "{}", NULL};
+	static const char *const lines[] = {"{\"token\":\"a\\r\\nX-Y: z\"}", "{}", NULL};
+	static const char *const space[] = {"{\"token\":\"a b\"}", "{}", NULL};
+	static const char *const empty[] = {"{\"token\":\"\"}", "{}", NULL};
+	static const char *const none[] = {"{\"token\":7}", "{}", NULL};
+
+	(void)state;
+	expect_token(good, "abc.12-_~");
+	expect_token(lines, NULL);
+	expect_token(space, NULL);
+	expect_token(empty, NULL);
+	expect_token(none, NULL);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(there_is_a_revision_after_every_other),
+		cmocka_unit_test(a_token_is_one_word),
+	};
+
+	return cmocka_run_group_tests(tests, NULL, NULL);
+}
