@@ -145,15 +145,30 @@ void format_vtep_mac(uint32_t public_ip, uint8_t mac[6])
 	memcpy(mac, made, sizeof(made));
 }
 
+static int hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	c |= 'a' ^ 'A';
+	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+}
+
+/* Not by sscanf(), which takes signs and spaces for digits. */
 int format_parse_mac(const char *text, uint8_t mac[6])
 {
 	static const uint8_t none[6];
 	uint8_t read[6];
-	int used = 0;
 
-	if (sscanf(text, "%2hhx:%2hhx:%2hhx:%2hhx:%2hhx:%2hhx%n", &read[0], &read[1], &read[2],
-		   &read[3], &read[4], &read[5], &used) != 6 ||
-	    used != MAC_STRLEN - 1 || text[used] || read[0] & 1 || !memcmp(read, none, 6))
+	if (strlen(text) != MAC_STRLEN - 1)
+		return -EINVAL;
+	for (size_t i = 0; i < sizeof(read); i++, text += 3) {
+		int high = hex_digit(text[0]), low = hex_digit(text[1]);
+
+		if (high < 0 || low < 0 || text[2] != (i + 1 < sizeof(read) ? ':' : '\0'))
+			return -EINVAL;
+		read[i] = (uint8_t)(high << 4 | low);
+	}
+	if (read[0] & 1 || !memcmp(read, none, sizeof(read)))
 		return -EINVAL;
 	memcpy(mac, read, sizeof(read));
 	return 0;

@@ -59,15 +59,17 @@ static int refuse(char *error, const char *reason)
 static bool is_key6(const char *text)
 {
 	const char *dash = strrchr(text, '-');
-	char host[INET6_ADDRSTRLEN], *end;
+	char host[INET6_ADDRSTRLEN];
 	struct in6_addr addr;
+	size_t digits;
 
-	if (!dash || (size_t)(dash - text) >= sizeof(host) || !dash[1])
+	if (!dash || (size_t)(dash - text) >= sizeof(host))
 		return false;
 	memcpy(host, text, (size_t)(dash - text));
 	host[dash - text] = '\0';
-	return inet_pton(AF_INET6, host, &addr) == 1 && strspn(dash + 1, "0123456789") <= 3 &&
-	       strtoul(dash + 1, &end, 10) <= 127 && !*end;
+	digits = strspn(dash + 1, "0123456789");
+	return inet_pton(AF_INET6, host, &addr) == 1 && digits >= 1 && digits <= 3 &&
+	       !dash[1 + digits] && strtoul(dash + 1, NULL, 10) <= 127;
 }
 
 /* The last part of a path: "10.9.17.0-24" or "10.9.17.0-24&fd00:9:17::-64". */
@@ -345,8 +347,9 @@ size_t registry_sweep(struct registry *r, uint64_t now_ms, uint64_t *next_ms)
 const struct registry_entry *registry_next(const struct registry *r,
 					   const struct registry_entry *after)
 {
-	after = after ? after + 1 : r->entries;
-	return after < r->entries + r->n ? after : NULL;
+	size_t i = after ? (size_t)(after - r->entries) + 1 : 0;
+
+	return i < r->n ? &r->entries[i] : NULL;
 }
 
 const struct registry_entry *registry_of_owner(const struct registry *r, uint32_t public_ip,
