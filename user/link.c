@@ -6,6 +6,8 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 
+#include "rtnl_msg.h"
+
 struct link_kind {
 	bool veth;
 	bool elsewhere;
@@ -15,7 +17,7 @@ static int parse_info(const struct nlattr *attr, void *arg)
 {
 	struct link_kind *kind = arg;
 
-	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
+	if (is_string(attr, IFLA_INFO_KIND))
 		kind->veth = strcmp(mnl_attr_get_str(attr), "veth") == 0;
 	return MNL_CB_OK;
 }

@@ -15,6 +15,8 @@
 #define SUBSCRIBED_RCVBUF_BYTES (4 * 1024 * 1024)
 /* A table that changes during this many dumps in a row is not going to hold still. */
 #define DUMP_TRIES 16
+/* What the kernel takes for an errno: include/linux/err.h, MAX_ERRNO. */
+#define ERRNO_MAX 4095
 
 struct nl {
 	struct mnl_socket *sock;
@@ -78,6 +80,11 @@ int nl_fd(const struct nl *nl)
 	return mnl_socket_get_fd(nl->sock);
 }
 
+bool nl_is_message(const struct nlmsghdr *nlh, int left)
+{
+	return mnl_nlmsg_ok(nlh, left) && nlh->nlmsg_len <= (uint32_t)left;
+}
+
 /* Bytes received from the kernel into nl->buf, 0 for a message of anybody else, or -errno. */
 static ssize_t receive(struct nl *nl, int flags)
 {
@@ -130,9 +137,11 @@ static void log_extack(const struct nlmsghdr *nlh)
 		log_debug("netlink: request type %u: %s", e->msg.nlmsg_type, text);
 }
 
-/* The status in an NLMSG_ERROR or NLMSG_DONE. */
+/* The status in an NLMSG_ERROR or NLMSG_DONE: 0 or a negative errno. */
 static int end_status(const struct nlmsghdr *nlh)
 {
+	int status;
+
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(int))
 		return nlh->nlmsg_type == NLMSG_DONE ? 0 : -EBADMSG;
 	if (nlh->nlmsg_type == NLMSG_ERROR) {
@@ -140,7 +149,8 @@ static int end_status(const struct nlmsghdr *nlh)
 			return -EBADMSG;
 		log_extack(nlh);
 	}
-	return *(const int *)mnl_nlmsg_get_payload(nlh);
+	status = *(const int *)mnl_nlmsg_get_payload(nlh);
+	return status <= 0 && status >= -ERRNO_MAX ? status : -EBADMSG;
 }
 
 static void handle_answer(struct request *req, const struct nlmsghdr *nlh)
@@ -184,7 +194,7 @@ static int request_once(struct nl *nl, struct nlmsghdr *nlh, struct request *req
 		if (n < 0)
 			return (int)n;
 		left = (int)n;
-		for (answer = (const void *)nl->buf; mnl_nlmsg_ok(answer, left);
+		for (answer = (const void *)nl->buf; nl_is_message(answer, left);
 		     answer = mnl_nlmsg_next(answer, &left))
 			handle_answer(req, answer);
 	}
@@ -224,7 +234,7 @@ int nl_receive(struct nl *nl, nl_fn fn, void *arg, bool *overrun)
 		if (n < 0)
 			return (int)n;
 		left = (int)n;
-		for (nlh = (const void *)nl->buf; mnl_nlmsg_ok(nlh, left);
+		for (nlh = (const void *)nl->buf; nl_is_message(nlh, left);
 		     nlh = mnl_nlmsg_next(nlh, &left)) {
 			if (nlh->nlmsg_type < NLMSG_MIN_TYPE)
 				continue;

@@ -34,4 +34,10 @@ int nl_request(struct nl *nl, struct nlmsghdr *nlh, nl_fn fn, void *arg);
  */
 int nl_receive(struct nl *nl, nl_fn fn, void *arg, bool *overrun);
 
+/*
+ * Is there a whole message in the left bytes at nlh? For loops in place of mnl_nlmsg_ok(), which
+ * takes a length of 2 GiB and more for a negative one, and lets it pass.
+ */
+bool nl_is_message(const struct nlmsghdr *nlh, int left);
+
 #endif

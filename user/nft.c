@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "log.h"
+#include "netlink.h"
 #include "util.h"
 
 /* An interface may be called what a table may not. */
@@ -103,7 +104,7 @@ static void on_notice(void *arg)
 		changed |= n < 0 && errno == ENOBUFS;
 		if (n == 0 || (n < 0 && errno != ENOBUFS))
 			break;
-		for (struct nlmsghdr *nlh = (void *)buf; n > 0 && mnl_nlmsg_ok(nlh, left);
+		for (struct nlmsghdr *nlh = (void *)buf; n > 0 && nl_is_message(nlh, left);
 		     nlh = mnl_nlmsg_next(nlh, &left))
 			changed |= is_new_generation(nlh);
 	}

@@ -14,6 +14,7 @@
 
 #include "log.h"
 #include "netlink.h"
+#include "rtnl_msg.h"
 #include "sysctl.h"
 #include "util.h"
 
@@ -88,20 +89,26 @@ static int take_attrs(const struct nlattr *attr, void *arg)
 	return MNL_CB_OK;
 }
 
+static uint32_t get_u32(const struct nlattr *attr, uint32_t otherwise)
+{
+	return attr && mnl_attr_get_payload_len(attr) == sizeof(uint32_t) ? mnl_attr_get_u32(attr)
+									  : otherwise;
+}
+
 /* IFLA_INFO_DATA follows IFLA_INFO_KIND; a kernel that leaves it out has no other TUN kinds. */
 static int parse_linkinfo(const struct nlattr *attr, void *arg)
 {
 	const struct nlattr *sub;
 	struct link_now *link = arg;
 
-	if (mnl_attr_get_type(attr) == IFLA_INFO_KIND)
+	if (is_string(attr, IFLA_INFO_KIND))
 		link->tun = strcmp(mnl_attr_get_str(attr), "tun") == 0;
 	if (mnl_attr_get_type(attr) != IFLA_INFO_DATA || !link->tun)
 		return MNL_CB_OK;
 	mnl_attr_for_each_nested (sub, attr) {
-		if (mnl_attr_get_type(sub) == IFLA_TUN_TYPE)
+		if (is_attr(sub, IFLA_TUN_TYPE, sizeof(uint8_t)))
 			link->tun = mnl_attr_get_u8(sub) == IFF_TUN;
-		else if (mnl_attr_get_type(sub) == IFLA_TUN_NUM_QUEUES)
+		else if (is_attr(sub, IFLA_TUN_NUM_QUEUES, sizeof(uint32_t)))
 			link->queues = mnl_attr_get_u32(sub);
 	}
 	return MNL_CB_OK;
@@ -113,14 +120,14 @@ static int parse_link(const struct nlmsghdr *nlh, void *arg)
 	const struct nlattr *tb[IFLA_MAX + 1] = {};
 	struct link_now *link = arg;
 
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*ifi))
+		return -EPROTO;
 	mnl_attr_parse(nlh, sizeof(*ifi), take_attrs, tb);
 	link->found = true;
 	link->ifindex = (uint32_t)ifi->ifi_index;
 	link->flags = ifi->ifi_flags;
-	if (tb[IFLA_MTU])
-		link->mtu = mnl_attr_get_u32(tb[IFLA_MTU]);
-	if (tb[IFLA_TXQLEN])
-		link->txqlen = mnl_attr_get_u32(tb[IFLA_TXQLEN]);
+	link->mtu = get_u32(tb[IFLA_MTU], 0);
+	link->txqlen = get_u32(tb[IFLA_TXQLEN], 0);
 	if (tb[IFLA_LINKINFO])
 		mnl_attr_parse_nested(tb[IFLA_LINKINFO], parse_linkinfo, link);
 	return 0;
@@ -171,9 +178,7 @@ static int set_link(struct nl *nl, uint32_t ifindex, uint32_t mtu)
 
 static uint32_t get_ip4(const struct nlattr *attr)
 {
-	return attr && mnl_attr_get_payload_len(attr) == sizeof(uint32_t)
-		       ? ntohl(mnl_attr_get_u32(attr))
-		       : 0;
+	return ntohl(get_u32(attr, 0));
 }
 
 static void put_ip4(struct nlmsghdr *nlh, uint16_t type, uint32_t addr)
@@ -192,10 +197,12 @@ static int survey_address(const struct nlmsghdr *nlh, void *arg)
 	const struct ifaddrmsg *ifa = mnl_nlmsg_get_payload(nlh);
 	const struct nlattr *tb[IFLA_MAX + 1] = {};
 	struct survey *s = arg;
-	struct address addr = {.len = ifa->ifa_prefixlen};
+	struct address addr = {};
 
-	if (ifa->ifa_family != AF_INET || ifa->ifa_index != s->ifindex)
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*ifa) || ifa->ifa_family != AF_INET ||
+	    ifa->ifa_index != s->ifindex)
 		return 0;
+	addr.len = ifa->ifa_prefixlen;
 	mnl_attr_parse(nlh, sizeof(*ifa), take_attrs, tb);
 	addr.local = get_ip4(tb[IFA_LOCAL]);
 	addr.peer = get_ip4(tb[IFA_ADDRESS]);
@@ -209,12 +216,12 @@ static int survey_address(const struct nlmsghdr *nlh, void *arg)
 /* Only what configure() makes looks so; a route that somebody else put on the device does not. */
 static bool is_own_route(const struct rtmsg *rtm, const struct nlattr **tb, uint32_t ifindex)
 {
-	uint32_t table = tb[RTA_TABLE] ? mnl_attr_get_u32(tb[RTA_TABLE]) : rtm->rtm_table;
+	uint32_t table = get_u32(tb[RTA_TABLE], rtm->rtm_table);
 	struct prefix4 dst = {get_ip4(tb[RTA_DST]), rtm->rtm_dst_len};
 
 	return table == RT_TABLE_MAIN && rtm->rtm_type == RTN_UNICAST && rtm->rtm_tos == 0 &&
 	       rtm->rtm_protocol == RTPROT_STATIC && rtm->rtm_scope == RT_SCOPE_UNIVERSE &&
-	       tb[RTA_OIF] && mnl_attr_get_u32(tb[RTA_OIF]) == ifindex && tb[RTA_PREFSRC] &&
+	       get_u32(tb[RTA_OIF], 0) == ifindex && dst.len <= 32 && tb[RTA_PREFSRC] &&
 	       prefix4_contains(dst, get_ip4(tb[RTA_PREFSRC])) && !tb[RTA_PRIORITY] &&
 	       !tb[RTA_GATEWAY] && !tb[RTA_VIA] && !tb[RTA_METRICS];
 }
@@ -227,7 +234,7 @@ static int survey_route(const struct nlmsghdr *nlh, void *arg)
 	struct address src = {.len = 32};
 	struct prefix4 dst;
 
-	if (rtm->rtm_family != AF_INET)
+	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*rtm) || rtm->rtm_family != AF_INET)
 		return 0;
 	mnl_attr_parse(nlh, sizeof(*rtm), take_attrs, tb);
 	if (!is_own_route(rtm, tb, s->ifindex))

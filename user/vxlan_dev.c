@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "rtnl.h"
+#include "rtnl_msg.h"
 #include "sysctl.h"
 
 static int name_device(const char *tun, char name[IF_NAMESIZE])
@@ -67,7 +68,7 @@ static int read_port(const struct nlmsghdr *nlh, void *arg)
 
 	mnl_attr_parse(nlh, sizeof(struct ifinfomsg), find_attr, &info);
 	port = info == &key ? NULL : nested(nested(info, IFLA_INFO_DATA), IFLA_VXLAN_PORT);
-	if (port)
+	if (port && is_attr(port, IFLA_VXLAN_PORT, sizeof(uint16_t)))
 		*out = ntohs(mnl_attr_get_u16(port));
 	return 0;
 }

@@ -133,6 +133,26 @@ static void answers_are_told_from_events(void **state)
 	nl_close(nl);
 }
 
+/* Lengths of messages as they are, and as no kernel sends them. */
+static void only_whole_messages_are_taken(void **state)
+{
+	char buf[64] __attribute__((aligned(NLMSG_ALIGNTO))) = {0};
+	struct nlmsghdr *nlh = (void *)buf;
+
+	(void)state;
+	nlh->nlmsg_len = 32;
+	assert_true(nl_is_message(nlh, 64));
+	assert_true(nl_is_message(nlh, 32));
+	assert_false(nl_is_message(nlh, 31));
+	assert_false(nl_is_message(nlh, -4));
+	nlh->nlmsg_len = 15;
+	assert_false(nl_is_message(nlh, 64));
+	nlh->nlmsg_len = 0x80000010;
+	assert_false(nl_is_message(nlh, 64));
+	nlh->nlmsg_len = UINT32_MAX;
+	assert_false(nl_is_message(nlh, 64));
+}
+
 /* While links come and go each dump is whole, or says that it could not be. */
 static void dump_amid_changes(void **state)
 {
@@ -172,6 +192,7 @@ int main(void)
 		cmocka_unit_test(events_are_received_and_overrun_is_told),
 		cmocka_unit_test(answers_are_told_from_events),
 		cmocka_unit_test(dump_amid_changes),
+		cmocka_unit_test(only_whole_messages_are_taken),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
