@@ -74,25 +74,28 @@ static __always_inline void count_strip(struct xdp_md *xdp, enum weft_verdict ve
 		trace_xdp(xdp, key, len);
 }
 
+/* Nothing is written before the last step that may leave the packet as it came. */
 static __always_inline int strip_as(struct xdp_md *xdp, struct ingress *in,
 				    const struct outer *outer, enum weft_format format)
 {
 	u32 len = outer->data_end - (void *)outer->eth;
 	struct ethhdr eth = *outer->eth;
-	struct iphdr *inner = (void *)outer->ip + format_overhead(format);
+	struct iphdr *ip;
 
-	if (!accepts_as(in, outer, xdp->ingress_ifindex, format))
+	if (!accepts_as(in, outer, xdp->ingress_ifindex, format) || !mark_stripped(xdp))
 		return XDP_PASS;
-	if (in->marked)
-		ip4_set_ecn(inner, in->ecn);
-	if (!mark_stripped(xdp))
-		return XDP_PASS;
-	if (bpf_xdp_adjust_head(xdp, format_overhead(format)) ||
-	    (void *)(long)xdp->data + WEFT_ETH_HLEN > (void *)(long)xdp->data_end) {
+	if (bpf_xdp_adjust_head(xdp, format_overhead(format))) {
+		count_strip(xdp, WEFT_DROP, WEFT_R_HELPER, len);
+		return XDP_DROP;
+	}
+	ip = (void *)(long)xdp->data + WEFT_ETH_HLEN;
+	if ((void *)(ip + 1) > (void *)(long)xdp->data_end) {
 		count_strip(xdp, WEFT_DROP, WEFT_R_HELPER, len);
 		return XDP_DROP;
 	}
 	*(struct ethhdr *)(long)xdp->data = eth;
+	if (in->marked)
+		ip4_set_ecn(ip, in->ecn);
 	count_strip(xdp, WEFT_FAST, WEFT_R_OK, len);
 	return XDP_PASS;
 }
