@@ -8,6 +8,8 @@
 void test_egress(void);
 void test_uplink(void);
 void test_sweeps(void);
+/* Random damage to n frames of all kinds, against decode.h; test_sweeps() runs some. */
+void run_mutants(long n, unsigned int seed);
 void test_approve(void);
 void test_formats(void);
 void test_strip(void);

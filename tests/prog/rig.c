@@ -11,14 +11,6 @@
 
 #include "weft.skel.h"
 
-const uint8_t bridge_mac[6] = {0x02, 0, 0, 0, 0, 0x01};
-const uint8_t pod_mac[6] = {0x02, 0, 0, 0, 0, 0x02};
-/* The loopback device stands for the uplink: its address makes a frame "for this host". */
-const uint8_t uplink_mac[6] = {0};
-const uint8_t peer_mac[6] = {0x02, 0, 0, 0, 0, 0x22};
-const uint8_t node_vtep[6] = {0x0e, 0x66, 192, 0, 2, 1};
-const uint8_t peer_vtep[6] = {0x4a, 0, 0, 0, 0, 0x07};
-
 int n_passed, n_failed;
 
 static struct weft_bpf *skel;
@@ -85,130 +77,24 @@ static void set(struct bpf_map *map, const void *key, const void *value)
 	must(bpf_map_update_elem(bpf_map__fd(map), key, value, BPF_ANY), bpf_map__name(map));
 }
 
-static void set_peer(uint32_t slot, uint32_t addr, uint32_t mtu, uint32_t ifindex, bool resolved)
+/* For cluster.h. */
+static void put(enum cluster_map map, const void *key, const void *value)
 {
-	struct weft_peer peer = {
-		.eth_proto = htons(0x0800),
-		.ver_ihl = 0x45,
-		.frag_off = htons(0x4000),
-		.ttl = 64,
-		.protocol = 17,
-		.saddr = htonl(NODE),
-		.daddr = htonl(addr),
-		.sport = htons(8285),
-		.dport = htons(8285),
-		.flags = resolved ? WEFT_PEER_RESOLVED : 0,
-		.ifindex = ifindex,
-		.mtu = mtu,
-		.overhead = WEFT_OVERHEAD_UDP,
+	struct bpf_map *const maps[] = {
+		[CLUSTER_STATE] = skel->maps.state,
+		[CLUSTER_PEERS] = skel->maps.peers,
+		[CLUSTER_MEMBERS] = skel->maps.members,
+		[CLUSTER_ROUTES] = skel->maps.routes,
+		[CLUSTER_PREFIXES] = skel->maps.prefixes,
+		[CLUSTER_ENDPOINTS] = skel->maps.endpoints,
 	};
-	__be32 member = htonl(addr);
-	uint32_t one = 1;
 
-	memcpy(peer.eth_dst, peer_mac, 6);
-	memcpy(peer.eth_src, uplink_mac, 6);
-	for (int i = 0; i < 20; i += 2) {
-		uint16_t word;
-
-		memcpy(&word, &peer.ver_ihl + i, 2);
-		peer.ip_csum += word;
-	}
-	set(skel->maps.peers, &slot, &peer);
-	set(skel->maps.members, &member, &one);
-}
-
-static void set_format(uint32_t slot, enum weft_format format, uint8_t overhead)
-{
-	struct weft_peer peer;
-
-	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.peers), &slot, &peer), "peers");
-	peer.format = format;
-	peer.overhead = overhead;
-	peer.ip_csum += htons(format == WEFT_FORMAT_IPIP ? 4 : 17) - htons(peer.protocol);
-	peer.protocol = format == WEFT_FORMAT_IPIP ? 4 : 17;
-	peer.sport = peer.dport = htons(8472);
-	memcpy(peer.vtep_mac, peer_vtep, 6);
-	set(skel->maps.peers, &slot, &peer);
-}
-
-static void set_route(uint32_t cell, uint32_t value)
-{
-	set(skel->maps.routes, &cell, &value);
-}
-
-/* All that any test sets */
-static void clear_routes(void)
-{
-	for (uint32_t cell = 0; cell < 1024; cell++)
-		set_route(cell, WEFT_ROUTE_NONE);
-}
-
-static void set_endpoint(uint32_t index, uint32_t ifindex, uint16_t flags)
-{
-	struct weft_endpoint ep = {.ifindex = ifindex, .flags = flags};
-
-	memcpy(ep.mac, pod_mac, 6);
-	set(skel->maps.endpoints, &index, &ep);
-}
-
-static void set_cluster(void)
-{
-	struct weft_prefix half = {.prefixlen = 25, .addr = htonl(IP(10, 244, 5, 0))};
-	uint32_t slot = 4;
-
-	for (uint32_t i = 1; i <= 6; i++)
-		set_peer(i, IP(192, 0, 2, 1) + i, i == 3 ? 1400 : 1500, 1, i != 2);
-	set_peer(7, IP(192, 0, 2, 8), 1500, 0, false);
-	set_peer(8, IP(192, 0, 2, 10), 1500, 1, true);
-	set_format(8, WEFT_FORMAT_VXLAN, 50);
-	set_peer(9, IP(192, 0, 2, 11), 1500, 1, true);
-	set_format(9, WEFT_FORMAT_IPIP, 20);
-	clear_routes();
-	set_route(1, WEFT_ROUTE_LOCAL);
-	set_route(2, 1);
-	set_route(3, 2);
-	set_route(4, 3);
-	set_route(5, WEFT_ROUTE_LPM);
-	set(skel->maps.prefixes, &half, &slot);
-	set_route(6, 5);
-	set_route(7, 5);
-	set_route(9, 7);
-	set_route(255, 6);
-	set_endpoint(2, 1, WEFT_ENDPOINT_DIRECT);
-	set_endpoint(3, 77, WEFT_ENDPOINT_DIRECT);
-	set_endpoint(5, 1, 0);
+	set(maps[map], key, value);
 }
 
 void rig_configure(uint32_t flags)
 {
-	struct weft_state st = {
-		.generation = 1,
-		.ttl_tcp = UINT32_MAX,
-		.ttl_other = UINT32_MAX,
-		.secret = {1, 2},
-	};
-	uint32_t zero = 0;
-
-	st.half[0] = (struct weft_config){
-		.abi = WEFT_ABI_VERSION,
-		.flags = flags,
-		.network = IP(10, 244, 0, 0),
-		.network_mask = 0xffff0000,
-		.subnet = IP(10, 244, 1, 0),
-		.subnet_mask = 0xffffff00,
-		.cell_shift = 8,
-		.public_ip = htonl(NODE),
-		.port = htons(8285),
-		.formats = 1 << WEFT_FORMAT_UDP,
-		.tun_ifindex = 1,
-		.uplink_ifindex = 1,
-	};
-	st.half[0].vxlan_port = htons(8472);
-	st.half[0].vxlan_vni = htonl(1 << 8);
-	memcpy(st.half[0].vtep_mac, node_vtep, 6);
-	memcpy(st.half[0].bridge_mac, bridge_mac, 6);
-	set_cluster();
-	set(skel->maps.state, &zero, &st);
+	cluster_put(put, flags);
 }
 
 void rig_accept(uint16_t formats)
@@ -219,8 +105,7 @@ void rig_accept(uint16_t formats)
 	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
 	st.half[st.active].formats = formats;
 	set(skel->maps.state, &zero, &st);
-	set_route(10, 8);
-	set_route(11, 9);
+	cluster_put_formats(put);
 }
 
 void rig_resize_cells(uint32_t shift, uint32_t addr)
@@ -228,8 +113,8 @@ void rig_resize_cells(uint32_t shift, uint32_t addr)
 	struct weft_state st;
 	uint32_t zero = 0;
 
-	clear_routes();
-	set_route((addr - IP(10, 244, 0, 0)) >> shift, 1);
+	cluster_clear_routes(put);
+	cluster_put_route(put, (addr - IN(0, 0)) >> shift, 1);
 	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
 	st.half[st.active].cell_shift = shift;
 	set(skel->maps.state, &zero, &st);

@@ -1,36 +1,11 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/*
- * The shipped programs under BPF_PROG_TEST_RUN with a small cluster in their maps:
- *   this node     10.244.1.0/24 at 192.0.2.1; pods .2 (the port of the test), .3 (another port),
- *                 .5 (a port that redirect-peer cannot reach); .4 is not known
- *   10.244.2.0/24 at 192.0.2.2   resolved, MTU 1500
- *   10.244.3.0/24 at 192.0.2.3   on the way there the next hop's MAC is not known
- *   10.244.4.0/24 at 192.0.2.4   resolved, MTU 1400
- *   10.244.5.0/25 at 192.0.2.5   a prefix longer than a cell; the other half is free
- *   10.244.6.0/23 at 192.0.2.6   a prefix of two cells
- *   10.244.9.0/24 at 192.0.2.8   no way there
- *   10.244.10.0/24 at 192.0.2.10 is sent format vxlan, VNI 1
- *   10.244.11.0/24 at 192.0.2.11 is sent format ipip
- *   10.244.255.0/24 at 192.0.2.7 the last cell
- */
+/* The shipped programs under BPF_PROG_TEST_RUN, with the cluster of cluster.h in their maps. */
 #ifndef WEFT_TESTS_RIG_H
 #define WEFT_TESTS_RIG_H
 
+#include "cluster.h"
 #include "packet.h"
-#include "weft/abi.h"
 #include "weft/trace.h"
-
-#define IP(a, b, c, d) ((uint32_t)(a) << 24 | (b) << 16 | (c) << 8 | (d))
-#define OUT(host) IP(192, 0, 2, host)
-#define IN(subnet, host) IP(10, 244, subnet, host)
-#define POD IP(10, 244, 1, 2)
-#define REMOTE IP(10, 244, 2, 2)
-#define NODE IP(192, 0, 2, 1)
-#define PEER IP(192, 0, 2, 2)
-
-extern const uint8_t bridge_mac[6], pod_mac[6], uplink_mac[6], peer_mac[6];
-/* Ends of format vxlan */
-extern const uint8_t node_vtep[6], peer_vtep[6];
 
 /* In front of the inner packet in format udp. */
 #define UDP_HEADERS (WEFT_ETH_HLEN + WEFT_OVERHEAD_UDP)

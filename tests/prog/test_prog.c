@@ -3,6 +3,7 @@
 #include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "cases.h"
@@ -119,12 +120,8 @@ static void test_reasons_reached(void)
 	report(all, "every reason is reached by some row", NULL, NULL);
 }
 
-int main(void)
+static void test_all(void)
 {
-	if (rig_open()) {
-		fprintf(stderr, "cannot load the programs (root?)\n");
-		return 1;
-	}
 	test_egress();
 	test_uplink();
 	test_sweeps();
@@ -133,6 +130,19 @@ int main(void)
 	test_strip();
 	test_trace();
 	test_reasons_reached();
+}
+
+/* All of it, or as many mutants as asked for: mutants N [SEED]. */
+int main(int argc, char **argv)
+{
+	if (rig_open()) {
+		fprintf(stderr, "cannot load the programs (root?)\n");
+		return 1;
+	}
+	if (argc > 2 && !strcmp(argv[1], "mutants"))
+		run_mutants(atol(argv[2]), argc > 3 ? (unsigned int)atol(argv[3]) : 1);
+	else
+		test_all();
 	rig_close();
 	printf("%d passed, %d failed\n", n_passed, n_failed);
 	return n_failed ? 1 : 0;
