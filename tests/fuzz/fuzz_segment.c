@@ -13,9 +13,7 @@
  *
  * Anything else aborts.
  */
-#include <sanitizer/asan_interface.h>
-#include <stdio.h>
-#include <stdlib.h>
+#include "fuzz.h"
 
 #include "../unit/l4_packet.h"
 #include "coalesce.h"
@@ -24,16 +22,6 @@
 #define PACKETS 100
 #define ROOM 2048
 #define LARGE 65536
-
-#define CHECK(condition) \
-	do { \
-		if (!(condition)) { \
-			fprintf(stderr, "%s:%d: %s\n", __func__, __LINE__, #condition); \
-			abort(); \
-		} \
-	} while (0)
-
-int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Packets on their way through a struct coalesce. */
 static struct {
