@@ -15,10 +15,6 @@
 #include "reason.h"
 #include "util.h"
 
-/* linux/bpf.h of 6.6 and later; Debian 12's header is older. */
-#define WEFT_BPF_TCX_INGRESS 46
-#define WEFT_BPF_TCX_EGRESS 47
-
 /* struct bpf_link_info, as far as it is the same for links of TCX and XDP. */
 struct dev_link_info {
 	__u32 type;

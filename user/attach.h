@@ -15,6 +15,10 @@
 #define ATTACH_TC_PRIORITY 8285
 #define ATTACH_TC_HANDLE 1
 
+/* linux/bpf.h of 6.6 and later; Debian 12's header is older. */
+#define WEFT_BPF_TCX_INGRESS 46
+#define WEFT_BPF_TCX_EGRESS 47
+
 static inline bool hook_is_egress(enum weft_hook hook)
 {
 	return hook == WEFT_HOOK_TUN || hook == WEFT_HOOK_DELIVER;

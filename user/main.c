@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "agent.h"
+#include "doctor.h"
 #include "flows.h"
 #include "options.h"
 #include "show.h"
@@ -24,6 +25,7 @@ static const struct verb {
 	{"flows", verb_flows, "list the approved flows; `weft flows flush` has all approved anew"},
 	{"stats", show_stats, "show what happened to packets: hook, verdict, reason"},
 	{"trace", verb_trace, "show packets as they pass: hook, verdict, reason, addresses"},
+	{"doctor", verb_doctor, "find and explain the usual trouble"},
 	{"check", verb_check, "validate a store without touching the kernel"},
 	{"cleanup", agent_cleanup, "remove everything that weft ever made"},
 };

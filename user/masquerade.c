@@ -123,7 +123,7 @@ static int apply(struct masquerade *m)
 }
 
 /* Accepting is not the last word: whoever drops by policy in a chain of his own still does. */
-static bool is_shadow(const struct masquerade *m, const json_t *chain)
+static bool is_shadow(const char *own, const json_t *chain)
 {
 	const char *family = json_string_value(json_object_get(chain, "family"));
 	const char *hook = json_string_value(json_object_get(chain, "hook"));
@@ -132,19 +132,19 @@ static bool is_shadow(const struct masquerade *m, const json_t *chain)
 
 	return family && hook && policy && table &&
 	       (!strcmp(family, "ip") || !strcmp(family, "inet")) && !strcmp(hook, "forward") &&
-	       !strcmp(policy, "drop") && strcmp(table, m->table);
+	       !strcmp(policy, "drop") && strcmp(table, own);
 }
 
-static char *find_shadow(struct masquerade *m)
+char *masquerade_shadow(struct nft_ctx *nft, const char *own)
 {
-	json_t *answer = nft_list_json(m->nft, "list chains");
+	json_t *answer = nft_list_json(nft, "list chains");
 	const json_t *list = json_object_get(answer, "nftables");
 	char *name = NULL;
 
 	for (size_t i = 0; !name && i < json_array_size(list); i++) {
 		const json_t *chain = json_object_get(json_array_get(list, i), "chain");
 
-		if (chain && is_shadow(m, chain) &&
+		if (chain && is_shadow(own, chain) &&
 		    asprintf(&name, "%s %s %s", json_string_value(json_object_get(chain, "family")),
 			     json_string_value(json_object_get(chain, "table")),
 			     json_string_value(json_object_get(chain, "name"))) < 0)
@@ -156,7 +156,7 @@ static char *find_shadow(struct masquerade *m)
 
 static void say_shadow(struct masquerade *m)
 {
-	char *name = m->config.forward ? find_shadow(m) : NULL;
+	char *name = m->config.forward ? masquerade_shadow(m->nft, m->table) : NULL;
 
 	if (name && (!m->shadow || strcmp(name, m->shadow)))
 		log_warn(

@@ -38,4 +38,11 @@ int masquerade_delete(const char *tun);
 /* The table's text for nft; fully: ports at random where the kernel can. The caller's to free. */
 char *masquerade_text(const char *table, const struct masquerade_config *config, bool fully);
 
+/*
+ * "FAMILY TABLE CHAIN" of the first chain but those of table own that drops by policy what the host
+ * forwards; the caller's to free. NULL: there is none, or it cannot be known.
+ */
+struct nft_ctx;
+char *masquerade_shadow(struct nft_ctx *nft, const char *own);
+
 #endif

@@ -76,6 +76,11 @@ static const char *find_bpffs(void)
 	return BPFFS;
 }
 
+bool pins_has_bpffs(void)
+{
+	return is_bpffs(BPFFS) || (!in_init_mount_ns() && is_bpffs(INIT_BPFFS));
+}
+
 int pins_locate(const char *state_dir, char *out, size_t len)
 {
 	const char *root = find_bpffs();

@@ -3,7 +3,11 @@
 #ifndef WEFT_USER_PINS_H
 #define WEFT_USER_PINS_H
 
+#include <stdbool.h>
 #include <stddef.h>
+
+/* Is there a bpffs where pins_locate() looks for one? Mounts nothing. */
+bool pins_has_bpffs(void);
 
 /*
  * The pin directory of a state directory: "weft" below a bpffs for /run/weft, a name derived from
