@@ -15,7 +15,7 @@ say	= $(if $(V),,@printf '  %-7s %s\n' $(1) $(2))
 comma	:= ,
 
 VERSION	:= $(shell git describe --tags --always --dirty 2>/dev/null || cat VERSION)
-LIBS	:= $(shell pkg-config --libs libbpf libmnl libnftables jansson libcurl libmicrohttpd libsystemd 2>/dev/null)
+LIBS	:= $(shell pkg-config --libs libbpf libmnl libnftables jansson libcurl libmicrohttpd libsystemd libseccomp 2>/dev/null)
 WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 CFLAGS	?= -O2 -g
@@ -206,9 +206,14 @@ scale: deps					## 10,000 leases in a real etcd, 100 changes a second
 fmt:						## format the C sources
 	$(Q)git ls-files '*.c' '*.h' | grep -v '^vmlinux/' | xargs clang-format -i
 
-install: all					## install program and manual
+install: all					## install program, manual and systemd unit
 	install -D -m 0755 $(BUILD)/weft $(DESTDIR)$(PREFIX)/sbin/weft
 	install -D -m 0644 man/weft.8 $(DESTDIR)$(PREFIX)/share/man/man8/weft.8
+	install -D -m 0644 init/sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/weft.conf
+	install -D -m 0644 init/tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/weft.conf
+	install -d $(DESTDIR)$(PREFIX)/lib/systemd/system
+	sed 's|/usr/local/sbin|$(PREFIX)/sbin|' init/weft.service \
+		> $(DESTDIR)$(PREFIX)/lib/systemd/system/weft.service
 
 clean:						## remove what was built
 	rm -rf $(BUILD)

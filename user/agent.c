@@ -11,10 +11,10 @@
 #include <systemd/sd-daemon.h>
 
 #include "agent_priv.h"
-#include "conntrack.h"
 #include "log.h"
 #include "netlink.h"
 #include "pins.h"
+#include "privilege.h"
 #include "rtnl.h"
 #include "state_dir.h"
 #include "util.h"
@@ -113,59 +113,6 @@ static void on_hint(const struct weft_hint *hint, void *arg)
 		underlay_probe(a->underlay, ntohl(hint->addr));
 	else if (hint->type == WEFT_HINT_PATH_MTU)
 		underlay_learn_mtu(a->underlay, ntohl(hint->addr), hint->mtu);
-}
-
-/* Approval. */
-
-/* conntrack may appear with the first rule that needs it. */
-static void soften_conntrack(struct agent *a)
-{
-	if (!conntrack_is_strict())
-		return;
-	a->liberal = true;
-	state_dir_remember(a->opt, a->pin_dir, a->liberal);
-	conntrack_set_liberal(true);
-}
-
-static void restore_conntrack(struct agent *a)
-{
-	if (a->liberal)
-		conntrack_set_liberal(false);
-	a->liberal = false;
-}
-
-static void on_rules(void *arg)
-{
-	struct agent *a = arg;
-
-	soften_conntrack(a);
-	if (a->opt->approve == APPROVE_HOST)
-		log_debug("rules or routes changed: generation %u",
-			  datapath_new_generation(a->datapath));
-}
-
-/*
- * conntrack forgets a flow that nobody answered after 30 s (nf_conntrack_udp_timeout and that of
- * ICMP), so these are renewed well before.
- */
-#define UNREPLIED_S 20U
-
-static void set_lifetimes(struct agent *a)
-{
-	uint32_t ttl = a->opt->approve == APPROVE_HOST ? a->opt->approve_ttl : 0;
-
-	datapath_set_lifetimes(a->datapath, ttl, ttl < UNREPLIED_S ? ttl : UNREPLIED_S * !!ttl);
-}
-
-/* Watch first, then start a generation: no change goes unnoticed in between. */
-static int start_approval(struct agent *a)
-{
-	int err = rules_watch(a->loop, on_rules, a, &a->rules);
-
-	if (err)
-		return log_err(err, "cannot watch the host's rules");
-	on_rules(a);
-	return 0;
 }
 
 /* The store. */
@@ -507,9 +454,8 @@ static int fill_and_attach(struct agent *a)
 
 	find_bridge_mac(a);
 	receive_attach(a);
-	set_lifetimes(a);
 	if (err == 0)
-		err = start_approval(a);
+		err = approve_start(a);
 	/* Programs are replaced last, by ones whose maps are complete. */
 	if (err == 0)
 		err = apply_all(a);
@@ -525,10 +471,8 @@ static int fill_and_attach(struct agent *a)
 /* Programs and maps only, before any device is touched: a refusal leaves no trace. */
 static int load_datapath(struct agent *a)
 {
-	int err = pins_locate(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir));
-
-	if (err)
-		return log_err(err, "no bpffs for pins");
+	if (!a->pin_dir[0])
+		return log_err(-ENODEV, "no bpffs for pins");
 	return datapath_open(a->pin_dir, a->opt->attach, a->opt->approve_max, &a->datapath);
 }
 
@@ -566,14 +510,13 @@ static int choose_datapath(struct agent *a)
 
 static void abandon_datapath(struct agent *a)
 {
-	rules_close(take_ptr(a->rules));
 	datapath_close(a->datapath);
 	a->datapath = NULL;
 	a->uplink_ifindex = 0;
 	if (a->pin_dir[0])
 		datapath_cleanup(a->pin_dir);
 	receive_abandon(a);
-	restore_conntrack(a);
+	approve_abandon(a);
 	state_dir_remember(a->opt, a->pin_dir, a->liberal);
 }
 
@@ -660,6 +603,20 @@ static int open_endpoints(struct agent *a)
 	return 0;
 }
 
+static int open_ctl(struct agent *a)
+{
+	const struct ctl_config config = {
+		.state_dir = a->opt->state_dir,
+		.group = a->opt->group,
+		.fn = report_verb,
+		.stream = report_stream,
+		.reads = report_reads,
+		.arg = a,
+	};
+
+	return ctl_listen(a->loop, &config, &a->ctl);
+}
+
 static int agent_open(struct agent *a)
 {
 	int err = open_loop(a);
@@ -685,9 +642,7 @@ static int agent_open(struct agent *a)
 	underlay_on_change(a->underlay, on_peer, on_uplink, a);
 	err = open_endpoints(a);
 	if (err == 0)
-		err = ctl_listen(a->loop, a->opt->state_dir, report_verb, a, &a->ctl);
-	if (err == 0)
-		ctl_on_stream(a->ctl, report_stream);
+		err = open_ctl(a);
 	return err;
 }
 
@@ -733,54 +688,73 @@ static void serve(struct agent *a)
 		a->status = EXIT_RUNTIME;
 }
 
-/* The whole program again, in this process: locks and descriptors are close-on-exec. */
-static enum weft_exit run_again(void)
+static enum weft_exit exit_status(int err)
 {
-	char buf[4096], *argv[128];
-	size_t argc = 0;
-	ssize_t n;
-	_close_ int fd = open("/proc/self/cmdline", O_RDONLY | O_CLOEXEC);
+	if (err == -ECANCELED)
+		return EXIT_STOPPED;
+	return err == -EPERM || err == -EACCES ? EXIT_PRIVILEGE : EXIT_RUNTIME;
+}
 
-	n = fd < 0 ? -1 : read(fd, buf, sizeof(buf) - 1);
-	if (n <= 0 || n == sizeof(buf) - 1)
-		return EXIT_RUNTIME;
-	buf[n] = '\0';
-	for (char *arg = buf; arg < buf + n && argc < ARRAY_SIZE(argv) - 1; arg += strlen(arg) + 1)
-		argv[argc++] = arg;
-	argv[argc] = NULL;
-	execv("/proc/self/exe", argv);
-	log_err(-errno, "cannot start anew");
-	return EXIT_RUNTIME;
+/*
+ * What takes root's powers comes first: perhaps a bpffs must be mounted. That of another mount
+ * namespace can be reached only by who may trace its first process.
+ */
+static int confine(const struct options *options, char pin_dir[PATH_MAX / 2])
+{
+	int err;
+
+	pin_dir[0] = '\0';
+	if (options->datapath != DATAPATH_TUN &&
+	    pins_locate(options->state_dir, pin_dir, PATH_MAX / 2))
+		pin_dir[0] = '\0';
+	err = privilege_drop(options->group, strncmp(pin_dir, "/proc/", 6) == 0);
+	if (err == 0)
+		syscall_filter_start();
+	return err;
+}
+
+/* Again and again where this node, or its network, becomes another one: what is there is adopted. */
+static enum weft_exit run(const struct options *options, const char *pin_dir, bool *remove)
+{
+	struct agent a;
+	int err;
+
+	do {
+		a = (struct agent){.opt = options, .signal_fd = -1};
+		snprintf(a.pin_dir, sizeof(a.pin_dir), "%s", pin_dir);
+		err = agent_open(&a);
+		if (err == 0)
+			serve(&a);
+		else if (a.status == EXIT_STOPPED)
+			a.status = exit_status(err);
+		agent_close(&a);
+	} while (a.restart);
+	*remove = err == 0 && (options->teardown_on_exit || a.withdraw);
+	return a.status;
 }
 
 enum weft_exit agent_run(const struct options *options)
 {
-	struct agent a = {.opt = options, .lock_fd = -1, .signal_fd = -1};
-	int err = state_dir_lock(options->state_dir, &a.lock_fd);
+	char pin_dir[PATH_MAX / 2];
+	enum weft_exit status;
+	bool remove = false;
+	int lock = -1, err = state_dir_lock(options->state_dir, false, &lock);
 
-	if (err)
-		return EXIT_RUNTIME;
-	err = agent_open(&a);
 	if (err == 0)
-		serve(&a);
-	else if (err == -ECANCELED)
-		a.status = EXIT_STOPPED;
-	else if (a.status == EXIT_STOPPED)
-		a.status = err == -EPERM || err == -EACCES ? EXIT_PRIVILEGE : EXIT_RUNTIME;
-	agent_close(&a);
-	if (a.restart)
-		return run_again();
-	if (err == 0 && (options->teardown_on_exit || a.withdraw))
+		err = confine(options, pin_dir);
+	status = err ? exit_status(err) : run(options, pin_dir, &remove);
+	if (remove)
 		state_dir_teardown(options);
-	state_dir_unlock(options->state_dir, &a.lock_fd);
-	return a.status;
+	state_dir_unlock(options->state_dir, &lock);
+	return status;
 }
 
 enum weft_exit agent_cleanup(const struct options *options)
 {
 	_close_ int lock = -1;
 
-	if (access(options->state_dir, F_OK) == 0 && state_dir_lock(options->state_dir, &lock))
+	if (access(options->state_dir, F_OK) == 0 &&
+	    state_dir_lock(options->state_dir, true, &lock))
 		return EXIT_RUNTIME;
 	return state_dir_teardown(options) ? EXIT_RUNTIME : EXIT_STOPPED;
 }

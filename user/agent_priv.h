@@ -61,13 +61,12 @@ struct agent {
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	uint64_t store_refused; /* states so far */
 	char pin_dir[PATH_MAX / 2];
-	int lock_fd;
 	int signal_fd;
 	time_t leases_said; /* when their number was logged */
 	bool incomplete; /* a state was taken over that could not be applied in full */
 	bool waiting; /* for the store's first state */
 	bool withdraw; /* remove everything at the end: the lease is lost */
-	bool restart; /* run the program again in place of this process */
+	bool restart; /* as another node, or in another network */
 	enum weft_exit status;
 };
 
@@ -110,6 +109,13 @@ uint32_t address_published(const struct options *opt, uint32_t local);
 void address_join(struct agent *a, uint32_t public_ip);
 void address_start_anew(struct agent *a);
 
+/* agent_approve.c: whose leave flows need (--approve). */
+
+/* When the programs are loaded, and before they run. */
+int approve_start(struct agent *a);
+/* Without programs. */
+void approve_abandon(struct agent *a);
+
 /* agent_receive.c: who merges what comes in from the uplink (--receive). Less is slower only. */
 
 /* Before the slow path takes the formats that are left to it. */
@@ -125,8 +131,10 @@ const char *receive_name(const struct agent *a);
 
 /* report.c: what the verbs show. */
 json_t *report_verb(const char *verb, void *arg);
-/* And what they stream: ctl_stream_fn. */
+/* And what they stream: see struct ctl_config. */
 int report_stream(const char *verb, const char *words, int fd, void *arg);
+/* Is it a verb that changes nothing? */
+bool report_reads(const char *verb);
 /*
  * Why the agent is not ready: an array of strings, one reason each, in plain ASCII; empty means
  * ready. A state that the store hands out and the agent refuses is none, as the last good one stays

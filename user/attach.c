@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
+#include <linux/pkt_cls.h>
 #include <linux/pkt_sched.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
@@ -129,7 +130,7 @@ static int count_filter(const struct nlmsghdr *nlh, void *arg)
 	return MNL_CB_OK;
 }
 
-static int count_filters(struct nl *nl, uint32_t ifindex, uint32_t parent, size_t *n)
+static int each_filter(struct nl *nl, uint32_t ifindex, uint32_t parent, mnl_cb_t fn, void *arg)
 {
 	char buf[MNL_SOCKET_BUFFER_SIZE];
 	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
@@ -139,7 +140,12 @@ static int count_filters(struct nl *nl, uint32_t ifindex, uint32_t parent, size_
 	nlh->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
 	tcm->tcm_ifindex = ifindex;
 	tcm->tcm_parent = parent;
-	return nl_request(nl, nlh, count_filter, n);
+	return nl_request(nl, nlh, fn, arg);
+}
+
+static uint32_t parent_of(enum weft_hook hook)
+{
+	return TC_H_MAKE(TC_H_CLSACT, hook_is_egress(hook) ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
 }
 
 static void destroy_unused_clsact(uint32_t ifindex)
@@ -150,8 +156,8 @@ static void destroy_unused_clsact(uint32_t ifindex)
 
 	if (nl_open(0, &nl))
 		return;
-	if (count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS), &n) == 0 &&
-	    count_filters(nl, ifindex, TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_EGRESS), &n) == 0 &&
+	if (each_filter(nl, ifindex, parent_of(WEFT_HOOK_PORT), count_filter, &n) == 0 &&
+	    each_filter(nl, ifindex, parent_of(WEFT_HOOK_DELIVER), count_filter, &n) == 0 &&
 	    n == 0) {
 		where.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
 		bpf_tc_hook_destroy(&where);
@@ -175,27 +181,49 @@ int detach_clsact(uint32_t ifindex, enum weft_hook hook)
 	return 0;
 }
 
-/* A filter with our number but another program is not ours, or not this hook's. */
-static bool is_program_of(enum weft_hook hook, __u32 prog_id)
-{
-	struct bpf_prog_info info = {};
-	__u32 len = sizeof(info);
-	char name[BPF_OBJ_NAME_LEN];
-	_close_ int fd = bpf_prog_get_fd_by_id(prog_id);
+struct filter {
+	char name[32]; /* as libbpf gives it: the program's, and its id */
+	uint32_t prog_id;
+};
 
-	snprintf(name, sizeof(name), "weft_%s", hook_name(hook));
-	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 &&
-	       strcmp(info.name, name) == 0;
+static int read_filter(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct tcmsg *tcm = mnl_nlmsg_get_payload(nlh);
+	const struct nlattr *attr, *option;
+	struct filter *out = arg;
+
+	if (tcm->tcm_handle != ATTACH_TC_HANDLE || tcm->tcm_info >> 16 != ATTACH_TC_PRIORITY)
+		return MNL_CB_OK;
+	mnl_attr_for_each (attr, nlh, sizeof(*tcm)) {
+		if (mnl_attr_get_type(attr) != TCA_OPTIONS)
+			continue;
+		mnl_attr_for_each_nested (option, attr) {
+			if (mnl_attr_get_type(option) == TCA_BPF_ID)
+				out->prog_id = mnl_attr_get_u32(option);
+			else if (mnl_attr_get_type(option) == TCA_BPF_NAME)
+				snprintf(out->name, sizeof(out->name), "%s",
+					 mnl_attr_get_str(option));
+		}
+	}
+	return MNL_CB_OK;
 }
 
+/*
+ * A filter with our number but another program is not ours, or not this hook's. Asked of the filter,
+ * not of the program: to open that by its id takes CAP_SYS_ADMIN.
+ */
 int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook)
 {
-	struct bpf_tc_hook where = tc_hook(ifindex, hook);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_TC_HANDLE,
-			    .priority = ATTACH_TC_PRIORITY);
-	int err = bpf_tc_query(&where, &opts);
+	struct filter filter = {};
+	char name[32];
+	struct nl *nl = NULL;
+	int err = nl_open(0, &nl);
 
+	if (err == 0)
+		err = each_filter(nl, ifindex, parent_of(hook), read_filter, &filter);
+	nl_close(nl);
 	if (err)
 		return err;
-	return is_program_of(hook, opts.prog_id) ? (int64_t)opts.prog_id : -ENOENT;
+	snprintf(name, sizeof(name), "weft_%s:[%u]", hook_name(hook), filter.prog_id);
+	return filter.prog_id && strcmp(filter.name, name) == 0 ? (int64_t)filter.prog_id : -ENOENT;
 }

@@ -22,10 +22,12 @@
 #include <time.h>
 
 #include "log.h"
+#include "privilege.h"
 #include "util.h"
 
 #define CTL_CLIENTS 16
 #define CTL_REQUEST_MAX 128 /* bytes, newline included */
+#define PEER_GROUPS 1024 /* who is in more is refused */
 #define CTL_TIMEOUT_MS 5000 /* for the request, and again for the answer */
 #define CTL_ANSWER_MAX (64U << 20) /* bytes; 65,536 routes need 6 MB */
 
@@ -35,6 +37,7 @@ struct client {
 	struct ctl *ctl;
 	enum client_state state;
 	uint64_t number; /* of the connection: a lower one is older */
+	bool owner; /* root or our own user: may change things */
 	int fd;
 	int timer_fd; /* bounds the request */
 	size_t used;
@@ -53,9 +56,7 @@ struct ctl {
 	int done_fd; /* eventfd: a thread has finished */
 	int spare_fd; /* given up for a moment when the process has no descriptor left */
 	struct sockaddr_un addr;
-	ctl_fn fn;
-	ctl_stream_fn stream; /* may be NULL */
-	void *arg;
+	struct ctl_config config;
 	uint64_t n_clients; /* so far */
 	struct client clients[CTL_CLIENTS];
 };
@@ -186,10 +187,10 @@ static bool are_words(const char *text, size_t len)
 /* The connection is the stream's from now on, and the slot free. False: the verb is none. */
 static bool client_stream(struct client *client, const char *verb, const char *words)
 {
-	struct ctl *ctl = client->ctl;
+	const struct ctl_config *config = &client->ctl->config;
 	/* Another descriptor, as the loop still watches the slot's own. */
-	_close_ int fd = ctl->stream ? fcntl(client->fd, F_DUPFD_CLOEXEC, 0) : -1;
-	int err = fd < 0 ? -ENOENT : ctl->stream(verb, words, fd, ctl->arg);
+	_close_ int fd = config->stream ? fcntl(client->fd, F_DUPFD_CLOEXEC, 0) : -1;
+	int err = fd < 0 ? -ENOENT : config->stream(verb, words, fd, config->arg);
 
 	if (err == -ENOENT)
 		return false;
@@ -207,7 +208,7 @@ static bool client_stream(struct client *client, const char *verb, const char *w
 static void client_request(struct client *client)
 {
 	char *end = memchr(client->request, '\n', client->used), *words;
-	struct ctl *ctl = client->ctl;
+	const struct ctl_config *config = &client->ctl->config;
 	json_t *answer;
 
 	if (client->used > CTL_REQUEST_MAX) {
@@ -227,13 +228,17 @@ static void client_request(struct client *client)
 		*words++ = '\0';
 	else
 		words = end;
+	if (!client->owner && !config->reads(client->request)) {
+		client_refuse(client, "permission denied");
+		return;
+	}
 	if (client_stream(client, client->request, words))
 		return;
 	if (*words) {
 		client_refuse(client, "malformed request");
 		return;
 	}
-	answer = ctl->fn(client->request, ctl->arg);
+	answer = config->fn(client->request, config->arg);
 	if (answer)
 		client_answer(client, answer);
 	else
@@ -287,7 +292,7 @@ static int client_watch(struct client *client)
 }
 
 /* On success fd is the slot's. */
-static int client_open(struct client *client, int fd)
+static int client_open(struct client *client, int fd, bool owner)
 {
 	struct itimerspec limit = {.it_value.tv_sec = CTL_TIMEOUT_MS / 1000};
 	_close_ int timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
@@ -296,6 +301,7 @@ static int client_open(struct client *client, int fd)
 	if (timer_fd < 0 || timerfd_settime(timer_fd, 0, &limit, NULL))
 		return -errno;
 	client->fd = fd;
+	client->owner = owner;
 	client->timer_fd = timer_fd;
 	err = client_watch(client);
 	if (err)
@@ -328,14 +334,28 @@ static void on_done(void *arg)
 	reap_threads(ctl);
 }
 
-static bool is_allowed(int fd)
+/* The kernel's word on who connected. */
+static bool is_owner(const struct ucred *peer)
 {
-	struct ucred peer;
-	socklen_t len = sizeof(peer);
+	return peer->uid == 0 || peer->uid == geteuid();
+}
 
-	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len))
+/* The socket's mode says the same; but that is a file's, which somebody may change. */
+static bool is_member(int fd, const struct ucred *peer, gid_t group)
+{
+	gid_t groups[PEER_GROUPS];
+	socklen_t len = sizeof(groups);
+
+	if (group == PRIVILEGE_NO_GROUP)
 		return false;
-	return !peer.uid || peer.uid == geteuid();
+	if (peer->gid == group)
+		return true;
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len))
+		return false;
+	for (size_t i = 0; i < len / sizeof(gid_t); i++)
+		if (groups[i] == group)
+			return true;
+	return false;
 }
 
 static bool gives_way_before(const struct client *a, const struct client *b)
@@ -390,6 +410,8 @@ static void shed_client(struct ctl *ctl)
 static void on_connect(void *arg)
 {
 	struct ctl *ctl = arg;
+	struct ucred peer = {.uid = (uid_t)-1};
+	socklen_t len = sizeof(peer);
 	_close_ int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
 	if (fd < 0) {
@@ -397,12 +419,13 @@ static void on_connect(void *arg)
 			shed_client(ctl);
 		return;
 	}
-	if (!is_allowed(fd)) {
+	if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &peer, &len) ||
+	    (!is_owner(&peer) && !is_member(fd, &peer, ctl->config.group))) {
 		turn_away(fd, "permission denied");
 		return;
 	}
 	reap_threads(ctl);
-	if (client_open(take_slot(ctl), fd))
+	if (client_open(take_slot(ctl), fd, is_owner(&peer)))
 		turn_away(fd, "out of resources");
 	else
 		take_fd(&fd);
@@ -424,6 +447,20 @@ static int bind_socket(const struct sockaddr_un *addr)
 	    listen(fd, CTL_CLIENTS))
 		return -errno;
 	return take_fd(&fd);
+}
+
+/* In this order nothing is ever open to a group that it does not belong to. */
+static int give_to_group(const struct ctl *ctl)
+{
+	const char *dir = ctl->config.state_dir, *socket = ctl->addr.sun_path;
+	gid_t group = ctl->config.group;
+
+	if (group == PRIVILEGE_NO_GROUP)
+		return 0;
+	if (chown(socket, (uid_t)-1, group) || chmod(socket, 0660) ||
+	    chown(dir, (uid_t)-1, group) || chmod(dir, 0710))
+		return log_err(-errno, "cannot give the control socket to group %u", group);
+	return 0;
 }
 
 static int ctl_watch(struct ctl *ctl)
@@ -450,11 +487,11 @@ static void ctl_free(struct ctl *ctl)
 	free(ctl);
 }
 
-static int ctl_open(struct ctl *ctl, const char *state_dir)
+static int ctl_open(struct ctl *ctl)
 {
 	int err;
 
-	err = ctl_address(state_dir, &ctl->addr);
+	err = ctl_address(ctl->config.state_dir, &ctl->addr);
 	if (err)
 		return err;
 	ctl->done_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
@@ -464,10 +501,11 @@ static int ctl_open(struct ctl *ctl, const char *state_dir)
 	ctl->fd = bind_socket(&ctl->addr);
 	if (ctl->fd < 0)
 		return ctl->fd;
-	return ctl_watch(ctl);
+	err = give_to_group(ctl);
+	return err ? err : ctl_watch(ctl);
 }
 
-int ctl_listen(struct loop *loop, const char *state_dir, ctl_fn fn, void *arg, struct ctl **out)
+int ctl_listen(struct loop *loop, const struct ctl_config *config, struct ctl **out)
 {
 	struct ctl *ctl = calloc(1, sizeof(*ctl));
 	int err;
@@ -475,25 +513,19 @@ int ctl_listen(struct loop *loop, const char *state_dir, ctl_fn fn, void *arg, s
 	if (!ctl)
 		return -ENOMEM;
 	ctl->loop = loop;
-	ctl->fn = fn;
-	ctl->arg = arg;
+	ctl->config = *config;
 	ctl->fd = -1;
 	ctl->done_fd = -1;
 	ctl->spare_fd = -1;
 	for (size_t i = 0; i < CTL_CLIENTS; i++)
 		ctl->clients[i] = (struct client){.ctl = ctl, .fd = -1, .timer_fd = -1};
-	err = ctl_open(ctl, state_dir);
+	err = ctl_open(ctl);
 	if (err) {
 		ctl_free(ctl);
 		return err;
 	}
 	*out = ctl;
 	return 0;
-}
-
-void ctl_on_stream(struct ctl *ctl, ctl_stream_fn fn)
-{
-	ctl->stream = fn;
 }
 
 void ctl_close(struct ctl *ctl)

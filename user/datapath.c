@@ -395,7 +395,7 @@ static void prune_links(const char *dir, const struct datapath *keep)
 	DIR *links;
 
 	snprintf(path, sizeof(path), "%s/links", dir);
-	links = opendir(path);
+	links = pins_opendir(path);
 	while (links && (entry = readdir(links)) != NULL) {
 		if (!parse_link_pin(entry->d_name, &hook, &ifindex))
 			continue;
@@ -498,7 +498,7 @@ static void remove_maps(const char *dir)
 	DIR *maps;
 
 	snprintf(path, sizeof(path), "%s/maps", dir);
-	maps = opendir(path);
+	maps = pins_opendir(path);
 	while (maps && (entry = readdir(maps)) != NULL)
 		if (entry->d_name[0] != '.')
 			unlinkat(dirfd(maps), entry->d_name, 0);
@@ -506,14 +506,31 @@ static void remove_maps(const char *dir)
 		closedir(maps);
 }
 
+/* The directory itself may be given to us, to be used and not to be removed. */
+static bool is_empty(const char *dir)
+{
+	DIR *entries = pins_opendir(dir);
+	const struct dirent *entry;
+	size_t n = 0;
+
+	while (entries && (entry = readdir(entries)) != NULL)
+		n += entry->d_name[0] != '.';
+	if (entries)
+		closedir(entries);
+	return n == 0;
+}
+
 int datapath_cleanup(const char *pin_dir)
 {
 	libbpf_set_print(print_libbpf);
-	prune_links(pin_dir, NULL);
 	prune_filters(NULL);
+	/* Somebody's link leads to somebody's files. */
+	if (!pins_is_dir(pin_dir))
+		return access(pin_dir, F_OK) == 0 ? log_err(-EPERM, "%s", pin_dir) : 0;
+	prune_links(pin_dir, NULL);
 	remove_maps(pin_dir);
 	remove_dirs(pin_dir);
-	return access(pin_dir, F_OK) == 0 ? log_err(-ENOTEMPTY, "%s", pin_dir) : 0;
+	return is_empty(pin_dir) ? 0 : log_err(-ENOTEMPTY, "%s", pin_dir);
 }
 
 /* Contents. */

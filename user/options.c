@@ -4,6 +4,7 @@
 #include <argp.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <grp.h>
 #include <limits.h>
 #include <net/if.h>
 #include <regex.h>
@@ -12,6 +13,7 @@
 #include <sys/un.h>
 
 #include "http_server.h"
+#include "privilege.h"
 #include "state_dir.h"
 #include "trace.h"
 #include "util.h"
@@ -309,6 +311,16 @@ static int set_sample(const char *arg, void *field, const char **why)
 							   : 0;
 }
 
+static int set_group(const char *arg, void *field, const char **why)
+{
+	const struct group *group = getgrnam(arg);
+
+	if (!group)
+		return refuse(why, "no such group");
+	*(gid_t *)field = group->gr_gid;
+	return 0;
+}
+
 static int set_metrics(const char *arg, void *field, const char **why)
 {
 	struct sockaddr_in addr;
@@ -441,6 +453,8 @@ static const struct spec {
 	 set_text, FIELD(subnet_file), 0},
 	{"state-dir", "DIR", "socket, lock and pid of the agent (/run/weft)", ALL, set_state_dir,
 	 FIELD(state_dir), 0},
+	{"group", "NAME", "its members may ask what changes nothing (nobody may)", RUN, set_group,
+	 FIELD(group), 0},
 	{"metrics", "ADDR:PORT", "serve /metrics, /healthz and /readyz there (off)", RUN,
 	 set_metrics, FIELD(metrics), 0},
 	{"log-level", "LEVEL", "error, warn, info or debug (info)", RUN | CLEANUP, set_log_level,
@@ -577,6 +591,7 @@ static const struct options defaults = {
 	.entropy = true,
 	.subnet_file = "/run/flannel/subnet.env",
 	.state_dir = "/run/weft",
+	.group = PRIVILEGE_NO_GROUP,
 	.log_level = LOG_LEVEL_INFO,
 };
 

@@ -4,6 +4,7 @@
 #define WEFT_USER_OPTIONS_H
 
 #include <stdbool.h>
+#include <sys/types.h>
 
 #include "log.h"
 #include "store.h"
@@ -50,6 +51,7 @@ struct options {
 	bool teardown_on_exit; /* --teardown-on-exit */
 	const char *subnet_file; /* /run/flannel/subnet.env */
 	const char *state_dir; /* /run/weft */
+	gid_t group; /* --group, whose members may read; PRIVILEGE_NO_GROUP */
 	const char *metrics; /* ADDR:PORT to serve at; NULL: none */
 	bool flush; /* `flows flush` */
 	const char *flow_address, *flow_protocol; /* which flows to list; NULL: any */

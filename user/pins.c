@@ -3,9 +3,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/magic.h>
 #include <sched.h>
 #include <stdbool.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -81,26 +83,48 @@ bool pins_has_bpffs(void)
 	return is_bpffs(BPFFS) || (!in_init_mount_ns() && is_bpffs(INIT_BPFFS));
 }
 
-int pins_locate(const char *state_dir, char *out, size_t len)
+static int path_below(const char *root, const char *state_dir, char *out, size_t len)
 {
-	const char *root = find_bpffs();
-	_free_ char *name = NULL;
-	int n;
+	bool usual = strcmp(state_dir, "/run/weft") == 0;
+	int n = snprintf(out, len, "%s/weft%s%s", root, usual || state_dir[0] == '/' ? "" : "-",
+			 usual ? "" : state_dir);
 
-	if (!root)
-		return -ENODEV;
-	if (strcmp(state_dir, "/run/weft") == 0)
-		n = asprintf(&name, "weft");
-	else
-		n = asprintf(&name, "weft%s%s", state_dir[0] == '/' ? "" : "-", state_dir);
-	if (n < 0)
-		return -ENOMEM;
+	if (n < 0 || (size_t)n >= len)
+		return -ENAMETOOLONG;
 	/* bpffs allows no dots; slashes would nest. */
-	for (char *c = name; *c; c++)
+	for (char *c = out + strlen(root) + 1; *c; c++)
 		if (*c == '/' || *c == '.')
 			*c = '-';
-	n = snprintf(out, len, "%s/%s", root, name);
-	return n < 0 || (size_t)n >= len ? -ENAMETOOLONG : 0;
+	return 0;
+}
+
+int pins_find(const char *state_dir, char *out, size_t len)
+{
+	static const char *const roots[] = {BPFFS, INIT_BPFFS};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
+		int err = path_below(roots[i], state_dir, path, len < PATH_MAX ? len : PATH_MAX);
+
+		if (err)
+			return err;
+		if (is_bpffs(path)) {
+			strcpy(out, path);
+			return 0;
+		}
+	}
+	return -ENOENT;
+}
+
+/* A directory that is there already may be all that we are given of a bpffs. */
+int pins_locate(const char *state_dir, char *out, size_t len)
+{
+	const char *root;
+
+	if (pins_find(state_dir, out, len) == 0)
+		return 0;
+	root = find_bpffs();
+	return root ? path_below(root, state_dir, out, len) : -ENODEV;
 }
 
 int pins_mkdir(const char *path)
@@ -114,4 +138,21 @@ int pins_mkdir(const char *path)
 	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & 077)
 		return log_err(-EPERM, "%s: not a private directory of ours", path);
 	return 0;
+}
+
+DIR *pins_opendir(const char *path)
+{
+	_close_ int fd = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+
+	if (dir)
+		take_fd(&fd);
+	return dir;
+}
+
+bool pins_is_dir(const char *path)
+{
+	struct stat st;
+
+	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
 }

@@ -3,6 +3,7 @@
 #ifndef WEFT_USER_PINS_H
 #define WEFT_USER_PINS_H
 
+#include <dirent.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -16,11 +17,17 @@ bool pins_has_bpffs(void);
  * -ENODEV: no bpffs to be had. Does not create the directory itself.
  */
 int pins_locate(const char *state_dir, char *out, size_t len);
+/* The same if it exists, else -ENOENT. Mounts nothing. */
+int pins_find(const char *state_dir, char *out, size_t len);
 
 /*
  * Create path with mode 0700 or check that it is a directory, ours and private.
  * -EPERM: it belongs to somebody else or is open to others.
  */
 int pins_mkdir(const char *path);
+
+/* A directory, and no symbolic link to one: root cleans up directories of other users, too. */
+DIR *pins_opendir(const char *path);
+bool pins_is_dir(const char *path);
 
 #endif

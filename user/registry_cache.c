@@ -108,11 +108,11 @@ static int read_all(const json_t *json, struct netconf *conf, struct registry *r
 
 int registry_cache_read(const char *path, struct netconf *conf, struct registry *r)
 {
-	_fclose_ FILE *file = fopen(path, "re");
+	_fclose_ FILE *file = NULL;
+	int err = file_open_own(path, 0, &file);
 	json_t *json;
-	int err;
 
-	if (!file)
+	if (err)
 		return -ENOENT;
 	json = json_loadf(file, 0, NULL);
 	err = json_is_object(json) ? read_all(json, conf, r) : -EINVAL;

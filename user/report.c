@@ -242,20 +242,35 @@ static json_t *report_stats(const struct agent *a)
 	return json_pack("{s:o}", "counters", list);
 }
 
-json_t *report_verb(const char *verb, void *arg)
+typedef json_t *(*report_fn)(const struct agent *a);
+
+static report_fn find_verb(const char *name)
 {
 	static const struct {
 		const char *verb;
-		json_t *(*fn)(const struct agent *a);
+		report_fn fn;
 	} verbs[] = {
 		{"status", report_status},	 {"peers", report_peers}, {"routes", report_routes},
 		{"endpoints", report_endpoints}, {"stats", report_stats},
 	};
 
 	for (size_t i = 0; i < ARRAY_SIZE(verbs); i++)
-		if (strcmp(verb, verbs[i].verb) == 0)
-			return verbs[i].fn(arg);
+		if (strcmp(name, verbs[i].verb) == 0)
+			return verbs[i].fn;
 	return NULL;
+}
+
+json_t *report_verb(const char *verb, void *arg)
+{
+	report_fn fn = find_verb(verb);
+
+	return fn ? fn(arg) : NULL;
+}
+
+/* Who may only read is not told what else there is. */
+bool report_reads(const char *verb)
+{
+	return find_verb(verb);
 }
 
 int report_stream(const char *verb, const char *words, int fd, void *arg)

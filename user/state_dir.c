@@ -12,6 +12,7 @@
 #include "aggregator.h"
 #include "conntrack.h"
 #include "datapath.h"
+#include "file.h"
 #include "log.h"
 #include "masquerade.h"
 #include "overlay_dev.h"
@@ -40,20 +41,55 @@ static int make_parents(const char *dir)
 	return 0;
 }
 
-int state_dir_lock(const char *dir, int *lock_fd)
+/* Ours; others may at most look for the socket in it. Root cleans up what other users made. */
+static int check_dir(const char *dir, bool cleanup)
+{
+	struct stat st;
+
+	if (lstat(dir, &st))
+		return log_err(-errno, "%s", dir);
+	if (S_ISDIR(st.st_mode) && !(st.st_mode & (S_IWGRP | S_IRWXO)) &&
+	    (st.st_uid == geteuid() || (cleanup && geteuid() == 0)))
+		return 0;
+	return log_err(-EPERM, "%s: not a private directory of ours", dir);
+}
+
+static int make_dir(const char *dir)
+{
+	int err = make_parents(dir);
+
+	if (err)
+		return err;
+	return mkdir(dir, 0700) && errno != EEXIST ? log_err(-errno, "%s", dir) : 0;
+}
+
+/* What has a second name elsewhere would be emptied there, too. */
+static int open_lock(const char *path, int *out)
+{
+	_close_ int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0600);
+	struct stat st;
+
+	if (fd < 0 || fstat(fd, &st))
+		return log_err(-errno, "%s", path);
+	if (!S_ISREG(st.st_mode) || st.st_nlink != 1)
+		return log_err(-EPERM, "%s: not a lock of ours", path);
+	*out = take_fd(&fd);
+	return 0;
+}
+
+int state_dir_lock(const char *dir, bool cleanup, int *lock_fd)
 {
 	char path[PATH_MAX], pid[16] = "?";
 	_close_ int fd = -1;
-	int err = make_parents(dir);
+	int err = cleanup ? 0 : make_dir(dir);
 
+	path_of(dir, "lock", path);
 	if (err == 0)
-		err = pins_mkdir(dir);
+		err = check_dir(dir, cleanup);
+	if (err == 0)
+		err = open_lock(path, &fd);
 	if (err)
 		return err;
-	path_of(dir, "lock", path);
-	fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600);
-	if (fd < 0)
-		return log_err(-errno, "%s", path);
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
 		ssize_t n = read(fd, pid, sizeof(pid) - 1);
 
@@ -79,24 +115,39 @@ void state_dir_unlock(const char *dir, int *lock_fd)
 
 void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal)
 {
-	char path[PATH_MAX], tmp[PATH_MAX];
+	char path[PATH_MAX];
+	_free_ char *text = NULL;
 	json_t *made =
 		json_pack("{s:s, s:s, s:s, s:b}", "tun", options->tun, "subnet_file",
 			  options->subnet_file, "pin_dir", pin_dir, "conntrack_liberal", liberal);
 
 	path_of(options->state_dir, "made", path);
-	path_of(options->state_dir, "made.tmp", tmp);
-	if (!made || json_dump_file(made, tmp, JSON_INDENT(2)) || rename(tmp, path))
+	text = made ? json_dumps(made, JSON_INDENT(2)) : NULL;
+	if (!text || file_replace(path, text, 0600))
 		log_warn("%s: not written; cleanup will go by its flags", path);
 	json_decref(made);
 }
 
+/*
+ * Root may clean up after another user's agent, but not go by its word for where files are: it could
+ * name anybody's. They are where the options say then.
+ */
 static json_t *recall(const char *dir)
 {
+	_fclose_ FILE *file = NULL;
 	char path[PATH_MAX];
+	struct stat st;
+	json_t *made;
 
 	path_of(dir, "made", path);
-	return json_load_file(path, 0, NULL);
+	if (stat(dir, &st) || file_open_own(path, st.st_uid, &file))
+		return NULL;
+	made = json_loadf(file, 0, NULL);
+	if (st.st_uid != geteuid()) {
+		json_object_del(made, "subnet_file");
+		json_object_del(made, "pin_dir");
+	}
+	return made;
 }
 
 static const char *recalled(const json_t *made, const char *key, const char *fallback)
@@ -110,12 +161,12 @@ int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len)
 {
 	json_t *made = recall(dir);
 	const char *value = recalled(made, "pin_dir", NULL);
-	int err = -ENOENT;
+	int err = value && access(value, F_OK) == 0 ? 0 : -ENOENT;
 
-	if (value && access(value, F_OK) == 0) {
+	if (err == 0)
 		snprintf(pin_dir, len, "%s", value);
-		err = 0;
-	}
+	else
+		err = pins_find(dir, pin_dir, len);
 	json_decref(made);
 	return err;
 }
@@ -136,8 +187,8 @@ static int teardown_pins(const struct options *options, const json_t *made)
 
 	/* Remembered through another mount namespace, or by nobody: look where it would be. */
 	if (!pin_dir || access(pin_dir, F_OK))
-		pin_dir = pins_locate(options->state_dir, located, sizeof(located)) == 0 ? located
-											 : NULL;
+		pin_dir = pins_find(options->state_dir, located, sizeof(located)) == 0 ? located
+										       : NULL;
 	return pin_dir ? datapath_cleanup(pin_dir) : 0;
 }
 
@@ -152,7 +203,9 @@ static void remove_files(const char *dir)
 		path_of(dir, names[i], path);
 		unlink(path);
 	}
-	if (rmdir(dir) && errno != ENOENT && errno != ENOTEMPTY)
+	/* The last two: it was given to us. */
+	if (rmdir(dir) && errno != ENOENT && errno != ENOTEMPTY && errno != EBUSY &&
+	    errno != EACCES)
 		log_warn("%s: %s", dir, strerror(errno));
 }
 

@@ -13,8 +13,12 @@
 
 #define STATE_DIR_REGISTRY "registry.json" /* the etcd store's cache */
 
-/* Create the directory and take its lock. -EBUSY, with the other agent's pid logged. */
-int state_dir_lock(const char *dir, int *lock_fd);
+/*
+ * Create the directory and take its lock. -EBUSY, with the other agent's pid logged; -EPERM for a
+ * directory that is not ours, or open to others. cleanup: it exists, and if we are root it may be
+ * anybody's.
+ */
+int state_dir_lock(const char *dir, bool cleanup, int *lock_fd);
 void state_dir_unlock(const char *dir, int *lock_fd);
 
 /*
@@ -24,7 +28,7 @@ void state_dir_unlock(const char *dir, int *lock_fd);
 void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal);
 /* Did the last agent change that setting? */
 bool state_dir_recall_liberal(const char *dir);
-/* Where the last agent put its pins. -ENOENT when it made none. */
+/* Where the last agent put its pins, or would have. -ENOENT when it made none. */
 int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len);
 
 /* Remove all that is remembered, or what the options name where nothing is. */

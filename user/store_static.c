@@ -19,6 +19,7 @@
 #include <time.h>
 
 #include "log.h"
+#include "privilege.h"
 #include "util.h"
 
 /* No IN_MODIFY: a file being written is worth a look when the writer closes it. */
@@ -223,6 +224,8 @@ static int open_regular(struct static_store *s, int *fd, struct stat *st, const 
 		*reason = "not a regular file";
 	else if (st->st_size > (off_t)NETCONF_MAX_SIZE)
 		*reason = "larger than " NETCONF_MAX_SIZE_TEXT;
+	else if (st->st_mode & (S_IWGRP | S_IWOTH) && privilege_any())
+		*reason = "others than its owner may write it";
 	if (*reason)
 		return -EINVAL;
 	*fd = take_fd(&opened);

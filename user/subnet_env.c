@@ -17,9 +17,11 @@ static int make_dir(const char *path)
 	return errno == EEXIST ? 0 : -errno;
 }
 
+/* Pods get the addresses that are read from there, so nobody else may have it in hand. */
 static int make_parents(const char *path)
 {
 	_free_ char *dir = strdup(path);
+	char *slash;
 	int err = 0;
 
 	if (!dir)
@@ -29,7 +31,12 @@ static int make_parents(const char *path)
 		err = make_dir(dir);
 		*p = '/';
 	}
-	return err;
+	slash = strrchr(dir, '/');
+	if (err || !slash || slash == dir)
+		return err;
+	*slash = '\0';
+	err = file_check_dir(dir);
+	return err == -EPERM ? log_err(err, "%s: others may write there", dir) : err;
 }
 
 int subnet_env_write(const char *path, struct prefix4 network, struct prefix4 subnet, uint32_t mtu,
@@ -67,10 +74,13 @@ static char *value_of(char *line, const char *key)
 
 int subnet_env_read(const char *path, struct prefix4 *subnet)
 {
-	_fclose_ FILE *file = fopen(path, "re");
+	_fclose_ FILE *file = NULL;
 	_free_ char *line = NULL;
 	size_t size = 0;
+	int err = file_open_own(path, 0, &file);
 
+	if (err && err != -ENOENT)
+		log_warn("%s: not read: %s", path, strerror(-err));
 	while (file && getline(&line, &size, file) >= 0) {
 		const char *value = value_of(line, "FLANNEL_SUBNET");
 

@@ -82,7 +82,7 @@ static void check_answer(int fd, const char *sent)
 
 static void serve(struct input in)
 {
-	struct ctl ctl = {.fn = on_verb, .fd = -1, .done_fd = -1, .spare_fd = -1};
+	struct ctl ctl = {.config.fn = on_verb, .fd = -1, .done_fd = -1, .spare_fd = -1};
 	struct client *client = &ctl.clients[0];
 	_free_ char *sent = calloc(1, in.left + 1);
 	size_t used = 0;
@@ -91,7 +91,7 @@ static void serve(struct input in)
 	asked[0] = '\0';
 	*client = (struct client){.ctl = &ctl, .fd = -1, .timer_fd = -1};
 	CHECK(sent && socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0);
-	CHECK(client_open(client, ends[0]) == 0);
+	CHECK(client_open(client, ends[0], true) == 0);
 	while (client->state == CLIENT_READING && in.left) {
 		size_t n = 1 + take8(&in) % 70;
 		_free_ char *piece = (char *)take_copy(&in, &n);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* The control socket: answers of any size, and clients that stall, flood or talk nonsense. */
 #include <errno.h>
+#include <grp.h>
 #include <poll.h>
 #include <pthread.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -18,6 +20,7 @@
 #include <cmocka.h>
 
 #include "ctl.h"
+#include "privilege.h"
 #include "util.h"
 
 #define CLIENTS 16
@@ -61,6 +64,25 @@ static int pour(const char *verb, const char *words, int fd, void *arg)
 			 *words ? strlen(words) : 1);
 	close(fd);
 	return 0;
+}
+
+static bool reads(const char *verb)
+{
+	return !strcmp(verb, "small");
+}
+
+static int listen_for(struct server *server, gid_t group, struct ctl **out)
+{
+	const struct ctl_config config = {
+		.state_dir = server->dir,
+		.group = group,
+		.fn = answer,
+		.stream = pour,
+		.reads = reads,
+		.arg = server,
+	};
+
+	return ctl_listen(server->loop, &config, out);
 }
 
 static void on_stop(void *arg)
@@ -114,8 +136,7 @@ static int setup(void **state)
 	server->stop_fd = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
 	assert_int_equal(loop_new(&server->loop), 0);
 	assert_int_equal(loop_add(server->loop, server->stop_fd, on_stop, server), 0);
-	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
-	ctl_on_stream(server->ctl, pour);
+	assert_int_equal(listen_for(server, PRIVILEGE_NO_GROUP, &server->ctl), 0);
 	server_start(server);
 	*state = server;
 	return 0;
@@ -381,39 +402,81 @@ static void test_close_while_answering(void **state)
 	for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
 		close(fds[i]);
 	/* For teardown(), and proof that a directory can be served again. */
-	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &server->ctl), 0);
+	assert_int_equal(listen_for(server, PRIVILEGE_NO_GROUP, &server->ctl), 0);
 	server_start(server);
 	expect_small(server);
+}
+
+/* What a stranger is told, who is a member of groups[0..n) and of no other. 0: this, else 1. */
+static int stranger_hears(const char *dir, const char *verb, const char *want, size_t n,
+			  const gid_t *groups)
+{
+	const char *error;
+	json_t *got = NULL;
+	int status;
+	pid_t pid = fork();
+
+	if (!pid) {
+		if (setgroups(n, groups) || setgid(65534) || setuid(65534) ||
+		    ctl_query(dir, verb, &got))
+			_exit(2);
+		error = json_string_value(json_object_get(got, "error"));
+		_exit(strcmp(error ? error : "", want) != 0);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	return status;
+}
+
+static mode_t mode_of(const char *path)
+{
+	struct stat st;
+
+	assert_int_equal(lstat(path, &st), 0);
+	return st.st_mode;
 }
 
 static void test_private(void **state)
 {
 	const struct server *server = *state;
 	struct sockaddr_un addr = address(server->dir);
-	struct stat st;
-	int status;
-	pid_t pid;
 
-	assert_int_equal(stat(addr.sun_path, &st), 0);
-	assert_true(S_ISSOCK(st.st_mode));
-	assert_int_equal(st.st_mode & 07777, 0600);
+	assert_true(S_ISSOCK(mode_of(addr.sun_path)));
+	assert_int_equal(mode_of(addr.sun_path) & 07777, 0600);
 	if (geteuid())
 		return;
 	/* Even with the door open, a stranger is turned away. */
 	assert_int_equal(chmod(server->dir, 0755), 0);
 	assert_int_equal(chmod(addr.sun_path, 0666), 0);
-	pid = fork();
-	if (!pid) {
-		json_t *got = NULL;
-		const char *error;
+	assert_int_equal(stranger_hears(server->dir, "small", "permission denied", 0, NULL), 0);
+}
 
-		if (setuid(65534) || ctl_query(server->dir, "small", &got))
-			_exit(2);
-		error = json_string_value(json_object_get(got, "error"));
-		_exit(error && !strcmp(error, "permission denied") ? 0 : 1);
-	}
-	assert_int_equal(waitpid(pid, &status, 0), pid);
-	assert_int_equal(status, 0);
+static void test_group(void **state)
+{
+	struct server *server = *state;
+	struct sockaddr_un addr = address(server->dir);
+	const gid_t group = 4711, other = 4712;
+	struct stat st;
+
+	if (geteuid())
+		return;
+	server_stop(server);
+	ctl_close(server->ctl);
+	assert_int_equal(listen_for(server, group, &server->ctl), 0);
+	server_start(server);
+	assert_int_equal(mode_of(addr.sun_path) & 07777, 0660);
+	assert_int_equal(mode_of(server->dir) & 07777, 0710);
+	assert_int_equal(stat(addr.sun_path, &st), 0);
+	assert_int_equal(st.st_gid, group);
+	/* A member reads, and does nothing else. */
+	assert_int_equal(stranger_hears(server->dir, "small", "", 1, &group), 0);
+	assert_int_equal(stranger_hears(server->dir, "large", "permission denied", 1, &group), 0);
+	assert_int_equal(stranger_hears(server->dir, "pour", "permission denied", 1, &group), 0);
+	/* Another group's does neither, not even through an open door. */
+	assert_int_not_equal(stranger_hears(server->dir, "small", "", 1, &other), 0);
+	assert_int_equal(chmod(server->dir, 0755), 0);
+	assert_int_equal(chmod(addr.sun_path, 0666), 0);
+	assert_int_equal(stranger_hears(server->dir, "small", "permission denied", 1, &other), 0);
+	expect_small(server);
 }
 
 static void test_no_agent(void **state)
@@ -447,7 +510,7 @@ static void test_stale_socket_is_replaced(void **state)
 
 	/* The lock, not the socket, keeps two agents apart: what lies there is stale. */
 	server_stop(server);
-	assert_int_equal(ctl_listen(server->loop, server->dir, answer, server, &second), 0);
+	assert_int_equal(listen_for(server, PRIVILEGE_NO_GROUP, &second), 0);
 	server_start(server);
 	expect_small(server);
 	server_stop(server);
@@ -498,14 +561,23 @@ static void test_bad_answers(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		WITH_SERVER(test_round_trip),	    WITH_SERVER(test_large_answer),
-		WITH_SERVER(test_unknown_verb),	    WITH_SERVER(test_request_in_pieces),
-		WITH_SERVER(test_request_too_long), WITH_SERVER(test_malformed_requests),
-		WITH_SERVER(test_streams),	    WITH_SERVER(test_garbage),
-		WITH_SERVER(test_too_many_clients), WITH_SERVER(test_too_many_answers),
-		WITH_SERVER(test_stalled_clients),  WITH_SERVER(test_close_while_answering),
-		WITH_SERVER(test_private),	    WITH_SERVER(test_stale_socket_is_replaced),
-		cmocka_unit_test(test_no_agent),    cmocka_unit_test(test_bad_answers),
+		WITH_SERVER(test_round_trip),
+		WITH_SERVER(test_large_answer),
+		WITH_SERVER(test_unknown_verb),
+		WITH_SERVER(test_request_in_pieces),
+		WITH_SERVER(test_request_too_long),
+		WITH_SERVER(test_malformed_requests),
+		WITH_SERVER(test_streams),
+		WITH_SERVER(test_garbage),
+		WITH_SERVER(test_too_many_clients),
+		WITH_SERVER(test_too_many_answers),
+		WITH_SERVER(test_stalled_clients),
+		WITH_SERVER(test_close_while_answering),
+		WITH_SERVER(test_group),
+		WITH_SERVER(test_private),
+		WITH_SERVER(test_stale_socket_is_replaced),
+		cmocka_unit_test(test_no_agent),
+		cmocka_unit_test(test_bad_answers),
 	};
 
 	return cmocka_run_group_tests_name("ctl", tests, NULL, NULL);
