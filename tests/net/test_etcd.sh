@@ -455,7 +455,7 @@ as_nobody() {
 	cp --remove-destination "$BUILD/weft" "$(lab_dir)/weft" && rm -f "$WORK/tun" && mknod -m 666 "$WORK/tun" c 10 200 || return
 	cat > "$WORK/weft" <<-END
 		#!/bin/sh
-		exec unshare -m sh -c 'mount --bind $WORK/tun /dev/net/tun && exec setpriv --reuid nobody \\
+		exec unshare -m sh -c 'mount --bind $WORK/tun /dev/net/tun && mount --bind $WORK/bpf /sys/fs/bpf && exec setpriv --reuid nobody \\
 			--regid nogroup --clear-groups --inh-caps=-all,$1 --ambient-caps=-all,$1 \\
 			--bounding-set=-all,$1 -- "\$@"' sh $(lab_dir)/weft "\$@"
 	END
@@ -485,6 +485,8 @@ unprivileged() {
 	for i in 1 2 3; do at $i "$WEFT" cleanup --state-dir "$(lab_state $i)"; done > /dev/null
 	configure > /dev/null
 	lab_subnet_env() { echo "$(lab_dir)/env$1/subnet.env"; }
+	# The machine's own may be closed to other users
+	mkdir -p "$WORK/bpf" && mount -t bpf -o mode=1777 none "$WORK/bpf"
 	check "nobody: three capabilities" as_nobody "$CAPS"
 	check "nobody: agents get ready" eval "member 1 && member 2 && member 3"
 	check "nobody: in tier bpf" eval "status_is 1 datapath bpf && status_is 2 datapath bpf"
@@ -502,6 +504,7 @@ unprivileged() {
 	as_nobody "$CAPS"
 	check "nobody: cleans up" eval 'weft_on 1 cleanup && ! ip -n "$LAB-n1" link show flannel0'
 	WEFT=$root
+	umount "$WORK/bpf"
 }
 
 # One subnet for two
