@@ -39,15 +39,14 @@ static int attach_uplink(struct agent *a)
 	if (!a->datapath || ifindex == 0 || ifindex == a->uplink_ifindex)
 		return 0;
 	err = datapath_attach(a->datapath, WEFT_HOOK_UPLINK, ifindex);
-	if (err)
-		return err;
-	receive_on_uplink(a, ifindex);
+	if (err == 0)
+		receive_on_uplink(a, ifindex);
 	if (a->uplink_ifindex) {
 		datapath_detach(a->datapath, WEFT_HOOK_STRIP, a->uplink_ifindex);
 		datapath_detach(a->datapath, WEFT_HOOK_UPLINK, a->uplink_ifindex);
 	}
 	a->uplink_ifindex = ifindex;
-	return 0;
+	return err;
 }
 
 static void on_uplink(void *arg)
@@ -599,8 +598,9 @@ static int open_endpoints(struct agent *a)
 	if (a->datapath) {
 		forget_stale_endpoints(a);
 		datapath_prune(a->datapath);
+		err = datapath_maintain(a->datapath, a->loop);
 	}
-	return 0;
+	return err;
 }
 
 static int open_ctl(struct agent *a)

@@ -36,6 +36,7 @@ void receive_prepare(struct agent *a)
 		return;
 	log_warn("vxlan port %u: the kernel does not receive there: %s", a->conf.vxlan_port,
 		 strerror(-err));
+	datapath_detach(a->datapath, WEFT_HOOK_VTEP, a->vtep_ifindex);
 	a->vtep_ifindex = 0;
 	vxlan_dev_delete(a->nl, a->opt->tun);
 }
@@ -54,6 +55,7 @@ void receive_attach(struct agent *a)
 		err = datapath_attach(a->datapath, WEFT_HOOK_AGGREGATE, pair.rx_ifindex);
 	if (err) {
 		log_warn("no receive aggregation: %s", strerror(-err));
+		datapath_detach(a->datapath, WEFT_HOOK_AGGREGATE, pair.rx_ifindex);
 		return;
 	}
 	a->aggregator = pair;
@@ -67,8 +69,10 @@ void receive_on_uplink(struct agent *a, uint32_t ifindex)
 	if (a->opt->receive != RECEIVE_XDP)
 		return;
 	err = datapath_attach(a->datapath, WEFT_HOOK_STRIP, ifindex);
-	if (err)
+	if (err) {
 		log_warn("going on without native XDP: %s", strerror(-err));
+		datapath_detach(a->datapath, WEFT_HOOK_STRIP, ifindex);
+	}
 	a->xdp = err == 0;
 }
 

@@ -13,21 +13,11 @@
 
 #include "log.h"
 #include "netlink.h"
+#include "orphan.h"
 #include "reason.h"
 #include "util.h"
 
-/* struct bpf_link_info, as far as it is the same for links of TCX and XDP. */
-struct dev_link_info {
-	__u32 type;
-	__u32 id;
-	__u32 prog_id;
-	__u32 pad;
-	__u32 ifindex; /* 0 once the device is gone */
-	__u32 attach_type;
-	__u8 rest[64];
-};
-
-static int link_info(int fd, struct dev_link_info *info)
+int attach_link_info(int fd, struct dev_link_info *info)
 {
 	__u32 len = sizeof(*info);
 
@@ -44,7 +34,7 @@ static int update_link(const char *pin, uint32_t ifindex, int prog_fd)
 
 	if (fd < 0)
 		return -errno;
-	err = link_info(fd, &info);
+	err = attach_link_info(fd, &info);
 	if (err)
 		return err;
 	if (info.ifindex != ifindex)
@@ -59,6 +49,24 @@ static enum bpf_attach_type attach_type(enum weft_hook hook)
 	return hook_is_egress(hook) ? WEFT_BPF_TCX_EGRESS : WEFT_BPF_TCX_INGRESS;
 }
 
+static int find_orphan(uint32_t ifindex, enum weft_hook hook)
+{
+	char name[BPF_OBJ_NAME_LEN];
+
+	snprintf(name, sizeof(name), "weft_%s", hook_name(hook));
+	return orphan_find(ifindex, attach_type(hook), name);
+}
+
+/* A pin that is lost does not end the link as long as somebody holds it: two would run then. */
+static int adopt_orphan(uint32_t ifindex, enum weft_hook hook, int prog_fd)
+{
+	_close_ int fd = find_orphan(ifindex, hook);
+
+	if (fd < 0)
+		return fd;
+	return bpf_link_update(fd, prog_fd, NULL) ? -errno : take_fd(&fd);
+}
+
 int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd)
 {
 	/* What the kernel offers where a driver knows no XDP comes behind GRO, too late for us. */
@@ -71,10 +79,20 @@ int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog
 		return err;
 	if (err == -ENOLINK && unlink(pin))
 		return -errno;
-	fd = bpf_link_create(prog_fd, ifindex, attach_type(hook), &opts);
+	fd = adopt_orphan(ifindex, hook, prog_fd);
+	if (fd == -ENOENT)
+		fd = bpf_link_create(prog_fd, ifindex, attach_type(hook), &opts);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	return bpf_obj_pin(fd, pin) ? -errno : 0;
+}
+
+void detach_orphan(uint32_t ifindex, enum weft_hook hook)
+{
+	_close_ int fd = find_orphan(ifindex, hook);
+
+	if (fd >= 0)
+		bpf_link_detach(fd);
 }
 
 int detach_link(const char *pin)
@@ -96,7 +114,7 @@ int64_t attached_link(const char *pin, uint32_t ifindex)
 
 	if (fd < 0)
 		return -errno;
-	err = link_info(fd, &info);
+	err = attach_link_info(fd, &info);
 	if (err)
 		return err;
 	return info.ifindex == ifindex ? (int64_t)info.prog_id : -ENOLINK;

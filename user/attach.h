@@ -6,6 +6,7 @@
 #ifndef WEFT_USER_ATTACH_H
 #define WEFT_USER_ATTACH_H
 
+#include <linux/types.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -29,14 +30,29 @@ static inline bool hook_is_xdp(enum weft_hook hook)
 	return hook == WEFT_HOOK_STRIP;
 }
 
+/* struct bpf_link_info, as far as it is the same for links of TCX and XDP. */
+struct dev_link_info {
+	__u32 type;
+	__u32 id;
+	__u32 prog_id;
+	__u32 pad;
+	__u32 ifindex; /* 0 once the device is gone */
+	__u32 attach_type;
+	__u8 rest[64];
+};
+
+int attach_link_info(int fd, struct dev_link_info *info);
+
 /*
  * Update the link pinned at pin in place, or make and pin a new one when there is none or its
- * device is gone. -EINVAL: the kernel has no TCX. XDP: -EOPNOTSUPP, the driver has none; -EBUSY,
- * somebody else's program is there.
+ * device is gone; a link of ours that has lost its pin is pinned again. -EINVAL: the kernel has no
+ * TCX. XDP: -EOPNOTSUPP, the driver has none; -EBUSY, somebody else's program is there.
  */
 int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd);
 /* Remove the pin; the link goes with it unless its device went first. 0 when there is none. */
 int detach_link(const char *pin);
+/* The same for a link that has lost its pin. */
+void detach_orphan(uint32_t ifindex, enum weft_hook hook);
 /* Id of the program that the pinned link runs on a live device, or -errno. */
 int64_t attached_link(const char *pin, uint32_t ifindex);
 

@@ -19,6 +19,9 @@
 
 /* Enough for a new pod or a moved peer to be noticed at once, seen by a person. */
 #define HINT_REST_MS 50
+/* How soon a program or a pin that somebody removed is back, and the next attempt if it is not. */
+#define REPAIR_MS 1000
+#define RETRY_MS 5000
 
 struct attachment {
 	enum weft_hook hook;
@@ -31,13 +34,12 @@ struct datapath {
 	struct weft_bpf *skel;
 	struct maps *maps;
 	bool tcx; /* false: clsact */
-	bool new_approvals; /* the pinned table is of another size */
 	bool probe; /* attach mode auto: TCX may turn out to be missing */
 	struct attachment *attachments;
 	size_t n_attachments;
 	struct ring_buffer *hints;
 	struct loop *loop;
-	struct loop_timer *hint_timer;
+	struct loop_timer *hint_timer, *repair_timer;
 	void (*hint_fn)(const struct weft_hint *hint, void *arg);
 	void *hint_arg;
 };
@@ -118,7 +120,6 @@ static int reuse_map(struct datapath *dp, struct bpf_map *map)
 	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return log_err(-errno, "%s", path);
 	same_size = info.max_entries == bpf_map__max_entries(map);
-	dp->new_approvals |= map == dp->skel->maps.approvals && !same_size;
 	if (!same_layout(map, &info) || (!same_size && map != dp->skel->maps.approvals))
 		return log_err(-EPROTO, "%s: made by an incompatible version", path);
 	if (!same_size)
@@ -126,16 +127,37 @@ static int reuse_map(struct datapath *dp, struct bpf_map *map)
 	return bpf_map__reuse_fd(map, fd);
 }
 
+static uint32_t map_id(int fd)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+
+	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
+}
+
+/* Does its pin hold this very map, where it is to have one? */
+static bool pin_holds(const struct datapath *dp, const struct bpf_map *map)
+{
+	char path[PATH_MAX];
+	_close_ int fd = -1;
+
+	if (!is_pinned(dp, map))
+		return true;
+	map_pin_path(dp, map, path);
+	fd = bpf_obj_get(path);
+	return fd >= 0 && map_id(fd) == map_id(bpf_map__fd(map));
+}
+
+/* What else is there is of no use to the programs, so that the next agent must not take it. */
 static int pin_map(struct datapath *dp, struct bpf_map *map)
 {
 	char path[PATH_MAX];
 
+	if (pin_holds(dp, map))
+		return 0;
 	map_pin_path(dp, map, path);
-	if (map == dp->skel->maps.approvals && dp->new_approvals)
-		unlink(path);
-	if (bpf_obj_pin(bpf_map__fd(map), path) && errno != EEXIST)
-		return log_err(-errno, "cannot pin %s", path);
-	return 0;
+	unlink(path);
+	return bpf_obj_pin(bpf_map__fd(map), path) ? log_err(-errno, "cannot pin %s", path) : 0;
 }
 
 static int check_abi(const struct datapath *dp)
@@ -273,6 +295,7 @@ void datapath_close(struct datapath *dp)
 	if (!dp)
 		return;
 	loop_timer_disarm(dp->hint_timer);
+	loop_timer_disarm(dp->repair_timer);
 	if (dp->hints)
 		loop_remove(dp->loop, ring_buffer__epoll_fd(dp->hints));
 	ring_buffer__free(dp->hints);
@@ -339,21 +362,29 @@ static int attach_either(struct datapath *dp, const char *pin, uint32_t ifindex,
 	return err ? err : detach_link(pin);
 }
 
-int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
+static int attach_program(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
 {
-	char pin[PATH_MAX], ifname[IF_NAMESIZE] = "?";
-	int err;
+	char pin[PATH_MAX];
+	int err, remembered;
 
 	link_pin_path(dp->dir, hook, ifindex, pin);
 	err = attach_either(dp, pin, ifindex, hook, bpf_program__fd(hook_program(dp, hook)));
-	if (err) {
-		if_indextoname(ifindex, ifname);
-		return log_err(err, "%s (%u): cannot attach the %s program", ifname, ifindex,
-			       hook_name(hook));
-	}
-	if (!hook_is_xdp(hook))
+	if (err == 0 && !hook_is_xdp(hook))
 		dp->probe = false;
-	return remember(dp, hook, ifindex, dp->tcx || hook_is_xdp(hook));
+	remembered = remember(dp, hook, ifindex, dp->tcx || hook_is_xdp(hook));
+	return err ? err : remembered;
+}
+
+int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
+{
+	char ifname[IF_NAMESIZE] = "?";
+	int err = attach_program(dp, hook, ifindex);
+
+	if (err == 0)
+		return 0;
+	if_indextoname(ifindex, ifname);
+	return log_err(err, "%s (%u): cannot attach the %s program", ifname, ifindex,
+		       hook_name(hook));
 }
 
 int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
@@ -408,6 +439,16 @@ static void prune_links(const char *dir, const struct datapath *keep)
 		closedir(links);
 }
 
+static void detach_orphans(void)
+{
+	struct if_nameindex *all = if_nameindex();
+
+	for (struct if_nameindex *i = all; i && i->if_index; i++)
+		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_LAST_BPF; h++)
+			detach_orphan(i->if_index, h);
+	if_freenameindex(all);
+}
+
 /* Filters are found by looking at every device: they need no file to remember them. */
 static void prune_filters(const struct datapath *keep)
 {
@@ -452,8 +493,23 @@ static uint32_t program_id(const struct bpf_program *prog)
 	return bpf_obj_get_info_by_fd(bpf_program__fd(prog), &info, &len) ? 0 : info.id;
 }
 
-void datapath_each_fault(const struct datapath *dp,
-			 void (*fn)(enum weft_hook hook, const char *ifname, void *arg), void *arg)
+static bool holds_program(const struct datapath *dp, const struct attachment *a)
+{
+	return attached_program(dp, a) == program_id(hook_program(dp, a->hook));
+}
+
+typedef void (*fault_fn)(const char *fault, void *arg);
+
+static void hook_fault(enum weft_hook hook, const char *ifname, fault_fn fn, void *arg)
+{
+	char text[128];
+
+	snprintf(text, sizeof(text), "hook %s%s%s does not hold our program", hook_name(hook),
+		 *ifname ? " on " : "", ifname);
+	fn(text, arg);
+}
+
+static void each_hook_fault(const struct datapath *dp, fault_fn fn, void *arg)
 {
 	bool uplink = false, tun = false;
 
@@ -463,15 +519,85 @@ void datapath_each_fault(const struct datapath *dp,
 
 		uplink |= a->hook == WEFT_HOOK_UPLINK;
 		tun |= a->hook == WEFT_HOOK_TUN;
-		if (attached_program(dp, a) == program_id(hook_program(dp, a->hook)))
+		if (holds_program(dp, a))
 			continue;
 		if_indextoname(a->ifindex, ifname);
-		fn(a->hook, ifname, arg);
+		hook_fault(a->hook, ifname, fn, arg);
 	}
 	if (!uplink)
-		fn(WEFT_HOOK_UPLINK, "", arg);
+		hook_fault(WEFT_HOOK_UPLINK, "", fn, arg);
 	if (!tun)
-		fn(WEFT_HOOK_TUN, "", arg);
+		hook_fault(WEFT_HOOK_TUN, "", fn, arg);
+}
+
+void datapath_each_fault(const struct datapath *dp, fault_fn fn, void *arg)
+{
+	const struct bpf_map *map;
+	char text[128];
+
+	each_hook_fault(dp, fn, arg);
+	bpf_object__for_each_map(map, dp->skel->obj)
+	{
+		if (pin_holds(dp, map))
+			continue;
+		snprintf(text, sizeof(text), "map %s is not pinned", bpf_map__name(map));
+		fn(text, arg);
+	}
+}
+
+static int repair_hook(struct datapath *dp, const struct attachment *a)
+{
+	char ifname[IF_NAMESIZE] = "?";
+	enum weft_hook hook = a->hook;
+	int err;
+
+	if_indextoname(a->ifindex, ifname);
+	err = attach_program(dp, hook, a->ifindex);
+	log_warn("%s: the %s program was missing: %s", ifname, hook_name(hook),
+		 err ? strerror(-err) : "attached again");
+	return err;
+}
+
+static int repair_maps(struct datapath *dp)
+{
+	struct bpf_map *map;
+	int err = 0;
+
+	bpf_object__for_each_map(map, dp->skel->obj)
+	{
+		if (pin_holds(dp, map))
+			continue;
+		err = pins_mount();
+		if (err == 0)
+			err = make_dirs(dp->dir);
+		if (err == 0)
+			err = pin_map(dp, map);
+		if (err)
+			return log_err(err, "map %s cannot be pinned again", bpf_map__name(map));
+		log_warn("map %s was not pinned: pinned again", bpf_map__name(map));
+	}
+	return 0;
+}
+
+/* Without a place for pins, programs would go again as soon as they came. */
+static void repair(void *arg)
+{
+	struct datapath *dp = arg;
+	int err = repair_maps(dp);
+
+	for (size_t i = 0; i < dp->n_attachments && err == 0; i++)
+		if (!holds_program(dp, &dp->attachments[i]))
+			err = repair_hook(dp, &dp->attachments[i]);
+	loop_timer_arm(dp->repair_timer, err ? RETRY_MS : REPAIR_MS, 0);
+}
+
+int datapath_maintain(struct datapath *dp, struct loop *loop)
+{
+	int err = loop_timer_new(loop, repair, dp, &dp->repair_timer);
+
+	if (err == 0)
+		loop_timer_arm(dp->repair_timer, REPAIR_MS, 0);
+	return err;
 }
 
 size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size_t max)
@@ -523,6 +649,7 @@ static bool is_empty(const char *dir)
 int datapath_cleanup(const char *pin_dir)
 {
 	libbpf_set_print(print_libbpf);
+	detach_orphans();
 	prune_filters(NULL);
 	/* Somebody's link leads to somebody's files. */
 	if (!pins_is_dir(pin_dir))

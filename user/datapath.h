@@ -37,7 +37,10 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals
 /* Frees the handle; pins, links and programs stay and keep forwarding. */
 void datapath_close(struct datapath *dp);
 
-/* Make hook's program run on ifindex; idempotent, replaces an older program of ours in place. */
+/*
+ * Make hook's program run on ifindex; idempotent, replaces an older program of ours in place. Where
+ * that fails it is a fault that datapath_maintain() tries to mend, until datapath_detach().
+ */
 int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex);
 /* -ENODEV is success: the device is gone and took the program along. */
 int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex);
@@ -98,12 +101,14 @@ void datapath_fill(const struct datapath *dp, struct datapath_fill *out);
 int datapath_approvals(const struct datapath *dp);
 
 /*
- * Calls fn for every hook asked for that does not hold exactly our program; uplink and tun are
- * always asked for. None means ready: the programs hold our maps by construction, as they were
- * loaded with the pinned ones. ifname is "" where the interface is gone.
+ * Calls fn with a line of text for every hook asked for that does not hold exactly our program
+ * (uplink and tun are always asked for), and for every map whose pin is not the one that the
+ * programs have. None means ready.
  */
-void datapath_each_fault(const struct datapath *dp,
-			 void (*fn)(enum weft_hook hook, const char *ifname, void *arg), void *arg);
+void datapath_each_fault(const struct datapath *dp, void (*fn)(const char *fault, void *arg),
+			 void *arg);
+/* From now on attach and pin again whatever each_fault() would tell of, within a second. */
+int datapath_maintain(struct datapath *dp, struct loop *loop);
 
 /* Remove every pin, link and filter that weft ever made below pin_dir, in this netns. */
 int datapath_cleanup(const char *pin_dir);

@@ -45,10 +45,9 @@ static void add_reason(json_t *reasons, const char *fmt, ...)
 	json_array_append_new(reasons, json_string(text));
 }
 
-static void add_fault(enum weft_hook hook, const char *ifname, void *arg)
+static void add_fault(const char *fault, void *arg)
 {
-	add_reason(arg, "hook %s%s%s does not hold our program", hook_name(hook),
-		   *ifname ? " on " : "", ifname);
+	add_reason(arg, "%s", fault);
 }
 
 /* The last part to be opened is endpoints; until then nothing else can be relied on. */

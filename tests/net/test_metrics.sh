@@ -249,16 +249,26 @@ address_gone() {
 }
 address_back() { at 1 ip addr add 192.0.2.1/24 dev wire0 && within 3 is_ready 1; }
 
-# The link goes with its pin. The agent attaches again to a port that comes anew.
+port_pin() { echo "$(pin_dir 1)/links/port-$(at 1 ip -j link show veth1 | jq ".[0].ifindex")"; }
+
+# The link goes with its pin, and a directory in its place keeps the agent from attaching again; it
+# must not be quicker than we are.
 hook_detached() {
-	rm "$(pin_dir 1)/links/port-$(at 1 ip -j link show veth1 | jq ".[0].ifindex")" &&
+	local pin pid
+	pin=$(port_pin)
+	pid=$(agent_pid 1)
+	kill -s STOP "$pid" && rm "$pin" && mkdir "$pin" && kill -s CONT "$pid" &&
 		within 2 not_ready 1 "hook port on veth1 does not hold our program"
 }
 
+hook_attached() { rmdir "$(port_pin)" && within 8 is_ready 1 && [ -f "$(port_pin)" ]; }
+
+# The agent puts it back.
 filter_detached() {
-	at 1 tc filter del dev veth1 ingress &&
-		within 2 not_ready 1 "hook port on veth1 does not hold our program"
+	at 1 tc filter del dev veth1 ingress && within 3 filter_attached && is_ready 1
 }
+
+filter_attached() { at 1 tc filter show dev veth1 ingress | grep weft_port; }
 
 port_anew() {
 	at 1 ip link set veth1 nomaster && at 1 ip link set veth1 master cni0 && within 3 is_ready 1
@@ -538,6 +548,7 @@ check "it is back: 200" uplink_back
 check "the uplink's address goes: 503, and why" address_gone
 check "it is back: 200" address_back
 check "a hook is detached: 503, and which" hook_detached
+check "it can be attached again, and is: 200" hook_attached
 check "the port comes anew: 200" port_anew
 check "a state that is refused: store down, still ready" refused_stays_ready
 
@@ -560,7 +571,7 @@ check "restarted: the port is free at once" eval \
 	'lab_agent_stop 1 && lab_agent_start 1 --datapath bpf --attach clsact --metrics 127.0.0.1:$HTTP'
 check "127.0.0.1 only: not reached from elsewhere" eval \
 	'is_ready 1 && ! get 2 "http://192.0.2.1:$HTTP/healthz"'
-check "clsact: a hook is detached: 503, and which" filter_detached
+check "clsact: a filter that somebody deletes comes back" filter_detached
 check "clsact: the port comes anew: 200" port_anew
 
 check "datapath tun: no maps, all else" eval \
