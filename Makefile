@@ -34,7 +34,9 @@ PROG_OBJ := $(patsubst tests/prog/%.c,$(BUILD)/tests/prog/%.o,$(wildcard tests/p
 NETBPF	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%.o,$(wildcard tests/net/*.bpf.c))
 NETBIN	:= $(patsubst tests/net/%.c,$(BUILD)/tests/net/%,$(filter-out %.bpf.c,$(wildcard tests/net/*.c)))
 FUZZ	:= $(patsubst tests/fuzz/%.c,$(BUILD)/tests/fuzz/%,$(wildcard tests/fuzz/fuzz_*.c))
-FAULT	:= $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%.so,$(wildcard tests/fault/*.c))
+FAULT	:= $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%.so,$(wildcard tests/fault/preload_*.c)) \
+	$(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%,$(filter-out tests/fault/preload_%,\
+	$(wildcard tests/fault/*.c)))
 # What is linked with the fuzz targets: what reads untrusted bytes, and what that needs.
 FUZZED	:= base64 bridge checksum coalesce ctl etcd file format forward_in forward_out forward_pace \
 	forward_plain forward_send forward_steer forward_table forward_unwrap http_server ip4 \
@@ -107,8 +109,13 @@ $(BUILD)/tools/%: tools/%.c $(BUILD)/libweft.a
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a -Wl,--as-needed $(LIBS) -o $@
 
+$(BUILD)/tests/fault/%: tests/fault/%.c $(BUILD)/libweft.a
+	@mkdir -p $(@D)
+	$(call say,CC,$@)
+	$(Q)$(CC) $(ALL_CFLAGS) $< $(BUILD)/libweft.a $(LIBS) -o $@
+
 # To be preloaded into the program as it is
-$(BUILD)/tests/fault/%.so: tests/fault/%.c
+$(BUILD)/tests/fault/preload_%.so: tests/fault/preload_%.c
 	@mkdir -p $(@D)
 	$(call say,CC,$@)
 	$(Q)$(CC) $(filter-out -fsanitize% -fno-sanitize%,$(ALL_CFLAGS)) -shared -fPIC $< -ldl -o $@

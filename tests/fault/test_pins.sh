@@ -1,0 +1,184 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+# Pins go, one or all, by hand or with the file system that they are on, while the agent runs and
+# while it does not, with programs of others in front of ours and behind them. Then there is one
+# program of ours on each hook again, with the pinned maps, and those of others still run.
+# shellcheck source-path=SCRIPTDIR source=lib.sh
+. "$(dirname "$0")/lib.sh"
+
+RATE=1000 # datagrams a second and way, where the slow path has to do
+
+ready() {
+	pair bpf bpf && pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
+		within 2 endpoint_known 2 10.244.2.2 && remember one 1
+}
+
+# What may be taken away: each names what it leaves without a pin
+
+link_of_port() { rm "$(pin_dir 1)"/links/port-*; }
+link_of_uplink() { rm "$(pin_dir 1)"/links/uplink-*; }
+map_state() { rm "$(pin_dir 1)"/maps*/state; }
+map_routes() { rm "$(pin_dir 1)"/maps*/routes; }
+all_links() { rm "$(pin_dir 1)"/links/*; }
+all_maps() { rm "$(pin_dir 1)"/maps*/*; }
+the_directory() { rm -r "$(pin_dir 1)"; }
+
+# Somebody's other map under the name of ours
+another_map() {
+	local pin
+	pin=$(echo "$(pin_dir 1)"/maps*/members)
+	rm "$pin" && bpftool map create "$pin" type hash key 4 value 4 entries 65536 name other
+}
+
+# mended WHAT: by the agent itself; packets take the slow path meanwhile
+mended() {
+	flow_start 1p1 2p1 $RATE && flow_start 2p1 1p1 $RATE && "$1" || return
+	within 8 status_is 1 ready true && within 8 looks_whole || { is_whole one 1; return 1; }
+	flow_end 1p1 2p1 $RATE && flow_end 2p1 1p1 $RATE || return
+	echo "lost: $(flow_figure 1p1 2p1 lost) and $(flow_figure 2p1 1p1 lost)"
+	[ "$(flow_figure 1p1 2p1 gap)" -lt 1000 ] && [ "$(flow_figure 2p1 1p1 gap)" -lt 1000 ]
+}
+
+looks_whole() { sort "$WORK/whole.one" > "$WORK/whole.one.sorted" && looks_like one 1; }
+
+# told PIN FAULT: readiness tells of it as long as there is a directory in the pin's place
+told() {
+	local pin pid
+	# shellcheck disable=SC2086
+	pin=$(echo "$(pin_dir 1)"/$1) # a pattern
+	pid=$(agent_pid 1)
+	kill -s STOP "$pid" && rm "$pin" && mkdir "$pin" && kill -s CONT "$pid" &&
+		within 3 tells 1 "$2" || return
+	sleep 2
+	tells 1 "$2" && rmdir "$pin" && within 8 is_whole one 1
+}
+
+tells() {
+	weft_on "$1" status -j |
+		jq -e --arg fault "$2" '.ready == false and any(.not_ready[]; . == $fault)'
+}
+
+# replaced WHAT: the agent dies, it goes, another agent comes
+replaced() {
+	lab_agent_stop 1 KILL
+	"$1"
+	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && is_whole one 1
+}
+
+# A mount namespace of our own, whose first process we are, with a bpffs of our own
+
+# in_mounts COMMAND…: functions of this script
+in_mounts() {
+	local state
+	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN FAULTBIN WORK STORE \
+		FLOW_PORT FLOW_RATE SLOWNESS ASKS ASKS_FEW)
+	timeout 120 unshare --pid --mount --fork --kill-child --mount-proc bash -c \
+		"$state; declare -A FLOW_SENDER FLOW_RECEIVER; own_bpffs && $*"
+}
+
+own_bpffs() {
+	while umount -l /sys/fs/bpf 2> /dev/null; do :; done
+	mount -t bpf bpf /sys/fs/bpf -o mode=0700 && mkdir -p "$WORK/held"
+}
+
+# Somebody else has it still, so the links live; here it is out of sight
+out_of_sight() {
+	mount --bind /sys/fs/bpf "$WORK/held" && umount -l /sys/fs/bpf &&
+		[ -z "$(ls -A /sys/fs/bpf)" ]
+}
+
+start_here() {
+	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && within 3 fast_both_ways
+}
+
+fast_both_ways() {
+	mark && pings 1p1 10.244.2.2 20 && gained_flow 1 port 20 && gained_flow 1 uplink 20
+}
+
+unmounted_running() {
+	start_here && load_start && out_of_sight || return
+	within 10 is_whole one 1 || { is_whole one 1; return 1; }
+	load_lossless && within 3 fast_both_ways
+}
+
+unmounted_dead() {
+	start_here && load_start || return
+	lab_agent_stop 1 KILL
+	out_of_sight && sleep 0.3 && lab_agent_start 1 --datapath bpf || return
+	within 5 is_whole one 1 || { is_whole one 1; return 1; }
+	load_lossless && within 3 fast_both_ways
+}
+
+# An empty one over it, as an init system may mount it late
+mounted_over() {
+	start_here && load_start || return
+	lab_agent_stop 1 KILL
+	mount -t bpf bpf /sys/fs/bpf -o mode=0700 && lab_agent_start 1 --datapath bpf || return
+	within 5 is_whole one 1 || { is_whole one 1; return 1; }
+	load_lossless && lab_agent_stop 1 && weft_on 1 cleanup && nothing_runs
+}
+
+# Links that nobody can see any more are cleaned up, too
+unmounted_cleanup() {
+	start_here && lab_agent_stop 1 && out_of_sight && weft_on 1 cleanup && nothing_runs
+}
+
+nothing_runs() {
+	local net
+	net=$(at 1 bpftool net show) && ! grep -F weft_ <<< "$net"
+}
+
+# Programs of others
+
+# foreign NAME link DEVICE DIRECTION
+foreign() {
+	local id
+	id=$(at 1 "$NETBIN/foreign" "$2" "$3" "$4") && echo "$id" > "$WORK/id.$1"
+}
+
+count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
+
+# others_see N: each of those in front of ours counts so many packets more
+others_see() {
+	local name before after
+	for name in front_wire front_port; do
+		before=$(count_of $name) || return
+		pings 1p1 10.244.2.2 "$1" || return
+		after=$(count_of $name) || return
+		echo "$name: $before, then $after"
+		[ $((after - before)) -ge "$1" ] || return
+	done
+}
+
+amid_others() {
+	lab_agent_stop 1 && weft_on 1 cleanup && foreign front_wire link wire0 ingress &&
+		foreign front_port link veth1 ingress && lab_agent_start 1 --datapath bpf &&
+		foreign back_wire link wire0 ingress && foreign back_port link veth1 ingress &&
+		pings 1p1 10.244.2.2 && is_whole one 1 && others_see 10
+}
+
+still_amid_others() { "$@" && others_see 10; }
+
+check "two nodes get ready" ready
+for what in link_of_port link_of_uplink map_state map_routes all_links all_maps the_directory; do
+	check "$what goes: the agent puts it back" mended $what
+	check "$what goes while no agent runs: one start puts it back" replaced $what
+done
+check "somebody's map is in the place of ours: the agent puts its own back" mended another_map
+check "readiness tells of a link" told "links/port-*" "hook port on veth1 does not hold our program"
+check "readiness tells of a map" told "maps*/state" "map state is not pinned"
+
+check "programs of others in front and behind" amid_others
+check "amid others: all links go" still_amid_others mended all_links
+check "amid others: the directory goes while no agent runs" \
+	still_amid_others replaced the_directory
+
+lab_agent_stop 1
+check "the node is cleaned up" weft_on 1 cleanup
+check "bpffs is unmounted, the agent runs: its links are found and pinned, nothing is lost" \
+	in_mounts unmounted_running
+check "cleaned up" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && nothing_runs'
+check "bpffs is unmounted while no agent runs: the same" in_mounts unmounted_dead
+check "cleaned up again" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && nothing_runs'
+check "another bpffs comes over it: the same, and cleanup ends them" in_mounts mounted_over
+check "bpffs is unmounted: cleanup finds the links" in_mounts unmounted_cleanup
