@@ -19,7 +19,7 @@
 #define ICMP6_ROUTER_ADVERT 134
 
 /*
- * A router advertisement (RFC 4861), by which a pod would give routes to its node and to other pods;
+ * A router advertisement (RFC 4861), by which a pod would give routes to its node and other pods;
  * or what hides its type behind more headers than anybody needs. Hosts take none that is a fragment
  * (RFC 6980).
  */

@@ -249,47 +249,74 @@ int weft_uplink(struct __sk_buff *skb)
 	}
 }
 
+/* An Ethernet frame of VXLAN, still to be told apart from another network's. */
+static __always_inline enum weft_reason
+check_frame(struct __sk_buff *skb, const struct weft_config *cfg, const struct bpf_tunnel_key *key)
+{
+	if (skb->pkt_type != PACKET_HOST)
+		return WEFT_R_NOT_VTEP;
+	return bpf_htonl(key->tunnel_id << 8) == cfg->vxlan_vni ? WEFT_R_OK : WEFT_R_VNI;
+}
+
+/* The packet behind hlen bytes of the link's header. */
+static __always_inline enum weft_reason
+check_decapsulated(struct __sk_buff *skb, const struct weft_config *cfg, __be32 outer_src, u32 hlen)
+{
+	const struct weft_peer *peer;
+	enum weft_reason reason;
+	struct iphdr *ip;
+
+	pull_headers(skb, hlen + WEFT_IP4_HLEN);
+	ip = skb_data(skb) + hlen;
+	if ((void *)(ip + 1) > skb_data_end(skb))
+		return WEFT_R_SHORT;
+	/* Frames may be padded: the stack trims them. */
+	if (bpf_ntohs(ip->tot_len) > skb->len - hlen)
+		return WEFT_R_BAD_IP4;
+	reason = ip4_check_lengths(ip, bpf_ntohs(ip->tot_len));
+	if (reason == WEFT_R_OK)
+		reason = check_sender(cfg, outer_src, bpf_ntohl(ip->saddr), &peer);
+	if (reason == WEFT_R_OK && !in_subnet(cfg, bpf_ntohl(ip->daddr)))
+		reason = WEFT_R_FOREIGN_DST;
+	return reason;
+}
+
+static __always_inline enum weft_reason check_kernels(struct __sk_buff *skb,
+						      const struct weft_config *cfg)
+{
+	struct bpf_tunnel_key key = {};
+	enum weft_reason reason;
+
+	if (skb->protocol != bpf_htons(ETH_P_IP))
+		return WEFT_R_NOT_IPV4;
+	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+		return WEFT_R_HELPER;
+	if (cfg->flags & WEFT_CONFIG_VTEP_BARE)
+		return check_decapsulated(skb, cfg, bpf_htonl(key.remote_ipv4), 0);
+	reason = check_frame(skb, cfg, &key);
+	if (reason != WEFT_R_OK)
+		return reason;
+	return check_decapsulated(skb, cfg, bpf_htonl(key.remote_ipv4), WEFT_ETH_HLEN);
+}
+
 /*
- * The VXLAN device: what the uplink hook left to the kernel, reassembled or verified since. Nobody
- * but us may bring packets into the host by it, so what is not accepted is dropped.
+ * The device of the kernel's VXLAN or FOU socket: what the uplink hook left to the kernel,
+ * reassembled or verified since. Nobody but us may bring packets into the host by it, so what is
+ * not accepted is dropped.
  */
 SEC("tc")
 int weft_vtep(struct __sk_buff *skb)
 {
 	const struct weft_state *st = state_get();
-	struct ingress in = {.st = st, .cfg = config_get(st), .detour = WEFT_R_NO_ENDPOINT};
-	enum weft_reason reason = WEFT_R_OK;
-	struct bpf_tunnel_key key = {};
-	const struct weft_peer *peer;
+	struct ingress in = {.st = st, .cfg = config_get(st), .detour = WEFT_R_OK};
+	enum weft_reason reason;
 	u32 len = skb->len;
-	struct iphdr *ip;
 
 	if (!in.cfg)
 		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_DISABLED, len);
-	if (skb->protocol != bpf_htons(ETH_P_IP))
-		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_NOT_IPV4, len);
-	if (skb->pkt_type != PACKET_HOST)
-		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_NOT_VTEP, len);
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
-		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_HELPER, len);
-	if (bpf_htonl(key.tunnel_id << 8) != in.cfg->vxlan_vni)
-		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_VNI, len);
-	pull_headers(skb, WEFT_ETH_HLEN + WEFT_IP4_HLEN);
-	ip = skb_data(skb) + WEFT_ETH_HLEN;
-	if ((void *)(ip + 1) > skb_data_end(skb))
-		return drop(skb, WEFT_HOOK_VTEP, WEFT_R_SHORT, len);
-	/* Frames may be padded: the stack trims them. */
-	reason = bpf_ntohs(ip->tot_len) > len - WEFT_ETH_HLEN
-			 ? WEFT_R_BAD_IP4
-			 : ip4_check_lengths(ip, bpf_ntohs(ip->tot_len));
-	if (reason == WEFT_R_OK)
-		reason = check_sender(in.cfg, bpf_htonl(key.remote_ipv4), bpf_ntohl(ip->saddr),
-				      &peer);
-	if (reason == WEFT_R_OK && !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
-		reason = WEFT_R_FOREIGN_DST;
+	reason = check_kernels(skb, in.cfg);
 	if (reason != WEFT_R_OK)
 		return drop(skb, WEFT_HOOK_VTEP, reason, len);
-	in.detour = WEFT_R_OK;
 	return to_host(skb, &in, WEFT_HOOK_VTEP, len);
 }
 

@@ -373,8 +373,9 @@ static int start_forward(struct agent *a)
 		.addr = underlay_uplink(a->underlay)->addr,
 		.format = a->format,
 		.port = a->conf.port,
-		.vxlan_port = a->vtep_ifindex ? 0 : a->conf.vxlan_port,
+		.vxlan_port = receive_has_kernel(a, WEFT_FORMAT_VXLAN) ? 0 : a->conf.vxlan_port,
 		.ipip = true,
+		.fou = receive_has_kernel(a, WEFT_FORMAT_UDP),
 		.plain = a->opt->tun_io == TUN_IO_PLAIN,
 		.n_queues = a->tun.n_queues,
 		.vnet = a->tun.vnet,
@@ -524,7 +525,7 @@ static int take_tun(struct agent *a)
 	int err = 0;
 
 	/* What a program received so far is the loop's now. */
-	if (a->format == WEFT_FORMAT_VXLAN && a->opt->datapath != DATAPATH_TUN) {
+	if (a->format != WEFT_FORMAT_IPIP && a->opt->datapath != DATAPATH_TUN) {
 		forward_stop(take_ptr(a->forward));
 		err = start_forward(a);
 	}

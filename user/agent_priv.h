@@ -46,7 +46,7 @@ struct agent {
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
 	struct aggregator aggregator; /* all zero: none */
-	uint32_t vtep_ifindex; /* of the kernel's receiver of format vxlan; 0: none */
+	uint32_t vtep_ifindex; /* of the kernel's receiver of `format`; 0: none */
 	struct rules *rules; /* NULL in tier tun and where nothing is approved by the host */
 	bool liberal; /* conntrack was strict before us */
 	struct masquerade *masquerade; /* NULL: neither of its rules is wanted, or can be had */
@@ -126,6 +126,8 @@ void receive_attach(struct agent *a);
 void receive_on_uplink(struct agent *a, uint32_t ifindex);
 /* Without programs. */
 void receive_abandon(struct agent *a);
+/* Is a format received by a device of ours, not by a socket? */
+bool receive_has_kernel(const struct agent *a, enum weft_format format);
 /* How it is done: "kernel", "aggregate", "strip", "xdp", or "socket" without programs. */
 const char *receive_name(const struct agent *a);
 

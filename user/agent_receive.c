@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
+#include <errno.h>
 #include <string.h>
 
 #include "agent_priv.h"
+#include "fou_dev.h"
 #include "log.h"
 #include "vxlan_dev.h"
 
@@ -14,31 +16,78 @@ static bool wants_kernel(const struct agent *a)
 static bool wants_aggregator(const struct agent *a)
 {
 	return a->opt->receive == RECEIVE_AGGREGATE ||
-	       (a->opt->receive == RECEIVE_AUTO && a->format == WEFT_FORMAT_UDP);
+	       (a->opt->receive == RECEIVE_AUTO && a->format == WEFT_FORMAT_UDP &&
+		!a->vtep_ifindex);
+}
+
+bool receive_has_kernel(const struct agent *a, enum weft_format format)
+{
+	return a->vtep_ifindex && a->format == format;
+}
+
+static int open_vtep(struct agent *a)
+{
+	if (a->format == WEFT_FORMAT_VXLAN)
+		return vxlan_dev_open(a->nl, a->opt->tun, a->conf.vxlan_port, a->own.vtep.mac,
+				      &a->vtep_ifindex);
+	return fou_dev_open(a->nl, a->opt->tun, a->conf.port, &a->vtep_ifindex);
+}
+
+static int start_vtep(struct agent *a)
+{
+	if (a->format == WEFT_FORMAT_VXLAN)
+		return vxlan_dev_start(a->nl, a->vtep_ifindex);
+	return fou_dev_start(a->nl, a->vtep_ifindex, a->conf.port);
+}
+
+static void delete_vteps(struct agent *a)
+{
+	a->vtep_ifindex = 0;
+	vxlan_dev_delete(a->nl, a->opt->tun);
+	fou_dev_delete(a->nl, a->opt->tun);
+}
+
+/* FOU keeps the port for itself: not where the agent is to send from it. */
+static bool has_vtep(const struct agent *a)
+{
+	return a->format == WEFT_FORMAT_VXLAN ||
+	       (a->format == WEFT_FORMAT_UDP && a->opt->entropy && a->opt->tun_io == TUN_IO_BATCH);
+}
+
+/* That format udp has none is usual. */
+static void say_no_vtep(const struct agent *a, int err)
+{
+	if (a->format == WEFT_FORMAT_VXLAN)
+		log_warn("vxlan port %u: the kernel does not receive there: %s", a->conf.vxlan_port,
+			 strerror(-err));
+	else if (a->opt->receive == RECEIVE_KERNEL || (err != -ENOENT && err != -EOPNOTSUPP))
+		log_warn("port %u: the kernel does not receive there (FOU): %s", a->conf.port,
+			 strerror(-err));
 }
 
 void receive_prepare(struct agent *a)
 {
 	int err;
 
-	if (!a->datapath || !wants_kernel(a) || a->format != WEFT_FORMAT_VXLAN) {
-		vxlan_dev_delete(a->nl, a->opt->tun);
+	if (!a->datapath || !wants_kernel(a) || !has_vtep(a)) {
+		delete_vteps(a);
 		return;
 	}
-	err = vxlan_dev_open(a->nl, a->opt->tun, a->conf.vxlan_port, a->own.vtep.mac,
-			     &a->vtep_ifindex);
+	if (a->format == WEFT_FORMAT_VXLAN)
+		fou_dev_delete(a->nl, a->opt->tun);
+	else
+		vxlan_dev_delete(a->nl, a->opt->tun);
+	err = open_vtep(a);
 	/* Nothing may come in unjudged. */
 	if (err == 0)
 		err = datapath_attach(a->datapath, WEFT_HOOK_VTEP, a->vtep_ifindex);
 	if (err == 0)
-		err = vxlan_dev_start(a->nl, a->vtep_ifindex);
+		err = start_vtep(a);
 	if (err == 0)
 		return;
-	log_warn("vxlan port %u: the kernel does not receive there: %s", a->conf.vxlan_port,
-		 strerror(-err));
+	say_no_vtep(a, err);
 	datapath_detach(a->datapath, WEFT_HOOK_VTEP, a->vtep_ifindex);
-	a->vtep_ifindex = 0;
-	vxlan_dev_delete(a->nl, a->opt->tun);
+	delete_vteps(a);
 }
 
 void receive_attach(struct agent *a)
@@ -80,9 +129,8 @@ void receive_abandon(struct agent *a)
 {
 	a->xdp = false;
 	a->aggregator = (struct aggregator){};
-	a->vtep_ifindex = 0;
 	aggregator_delete(a->nl, a->opt->tun);
-	vxlan_dev_delete(a->nl, a->opt->tun);
+	delete_vteps(a);
 }
 
 const char *receive_name(const struct agent *a)

@@ -156,7 +156,8 @@ int apply_config(struct agent *a)
 		.flags = WEFT_CONFIG_READY | (a->opt->peer_check ? WEFT_CONFIG_PEER_CHECK : 0) |
 			 (a->opt->entropy ? WEFT_CONFIG_ENTROPY : 0) |
 			 (a->opt->approve == APPROVE_HOST ? WEFT_CONFIG_APPROVE_HOST : 0) |
-			 (a->opt->outer_dscp == DSCP_INHERIT ? WEFT_CONFIG_INHERIT_DSCP : 0),
+			 (a->opt->outer_dscp == DSCP_INHERIT ? WEFT_CONFIG_INHERIT_DSCP : 0) |
+			 (receive_has_kernel(a, WEFT_FORMAT_UDP) ? WEFT_CONFIG_VTEP_BARE : 0),
 		.network = a->conf.network.addr,
 		.network_mask = prefix4_mask(a->conf.network.len),
 		.subnet = a->own.subnet.addr,

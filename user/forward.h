@@ -82,6 +82,7 @@ struct forward_config {
 	uint16_t port; /* of format udp, host byte order */
 	uint16_t vxlan_port; /* 0: format vxlan is received by somebody else, or by nobody */
 	bool ipip; /* format ipip is received; takes CAP_NET_RAW */
+	bool fou; /* formats udp and ipip are sent only: the kernel receives them (fou_dev.h) */
 	bool plain; /* one packet per system call in one thread, the first queue only */
 	/* Queues of the device; they stay the caller's and must outlive this. */
 	int tun_fds[FORWARD_QUEUES_MAX];

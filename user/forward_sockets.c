@@ -92,16 +92,6 @@ static int open_bound(const struct forward *fwd, enum weft_format format, bool s
 	return socket_bind(fwd, *out, port_of(fwd, format));
 }
 
-/* Only the first shows whether another program owns the port: the others want to share it. */
-static int open_receiver(const struct forward *fwd, bool first, int *out)
-{
-	int err = open_bound(fwd, fwd->steered, !first, out);
-
-	if (err == 0 && first && fwd->config.n_queues > 1)
-		err = socket_set(*out, SOL_SOCKET, SO_REUSEPORT, 1);
-	return err;
-}
-
 /* Nothing is received there, so nothing may pile up. */
 static int refuse_all(int fd)
 {
@@ -110,6 +100,29 @@ static int refuse_all(int fd)
 
 	return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof(program)) < 0 ? -errno
 											   : 0;
+}
+
+/* To send from where the kernel has the overlay's port. */
+static int open_silent(const struct forward *fwd, uint8_t protocol, int *out)
+{
+	int err = socket_open(protocol, out);
+
+	if (err == 0)
+		err = refuse_all(*out);
+	return err ? err : socket_bind(fwd, *out, 0);
+}
+
+/* Only the first shows whether another program owns the port: the others want to share it. */
+static int open_receiver(const struct forward *fwd, bool first, int *out)
+{
+	int err;
+
+	if (fwd->config.fou)
+		return open_silent(fwd, IPPROTO_UDP, out);
+	err = open_bound(fwd, fwd->steered, !first, out);
+	if (err == 0 && first && fwd->config.n_queues > 1)
+		err = socket_set(*out, SOL_SOCKET, SO_REUSEPORT, 1);
+	return err;
 }
 
 /* The first free port of the class. */
@@ -158,13 +171,8 @@ static int open_raws(struct forward *fwd)
 {
 	int err = 0;
 
-	for (size_t i = 0; i < fwd->config.n_queues && err == 0; i++) {
-		err = socket_open(IPPROTO_IPIP, &fwd->raws[i]);
-		if (err == 0)
-			err = refuse_all(fwd->raws[i]);
-		if (err == 0)
-			err = socket_bind(fwd, fwd->raws[i], 0);
-	}
+	for (size_t i = 0; i < fwd->config.n_queues && err == 0; i++)
+		err = open_silent(fwd, IPPROTO_IPIP, &fwd->raws[i]);
 	return err;
 }
 
@@ -183,8 +191,11 @@ static int open_other(struct forward *fwd, enum weft_format format)
 
 static int open_ipip(struct forward *fwd)
 {
-	int err = open_other(fwd, WEFT_FORMAT_IPIP);
+	int err;
 
+	if (fwd->config.fou)
+		return open_raws(fwd);
+	err = open_other(fwd, WEFT_FORMAT_IPIP);
 	return err || fwd->others[WEFT_FORMAT_IPIP] < 0 ? err : open_raws(fwd);
 }
 
@@ -215,7 +226,7 @@ int sockets_open(struct forward *fwd)
 		err = open_receiver(fwd, i == 0, &fwd->sockets[i]);
 	if (err)
 		return err;
-	if (n > 1)
+	if (n > 1 && !fwd->config.fou)
 		steer_receivers(fwd);
 	if (fwd->config.entropy && !fwd->config.plain)
 		open_senders(fwd, n);

@@ -46,7 +46,7 @@ static void set_options(struct mnl_socket *sock, uint32_t groups)
 			   sizeof(bytes));
 }
 
-int nl_open(uint32_t groups, struct nl **out)
+static int open_bus(int bus, uint32_t groups, struct nl **out)
 {
 	_free_ struct nl *nl = calloc(1, sizeof(*nl));
 	int err;
@@ -54,7 +54,7 @@ int nl_open(uint32_t groups, struct nl **out)
 	if (!nl)
 		return -ENOMEM;
 	nl->seq = (uint32_t)time(NULL);
-	nl->sock = mnl_socket_open2(NETLINK_ROUTE, SOCK_CLOEXEC);
+	nl->sock = mnl_socket_open2(bus, SOCK_CLOEXEC);
 	if (!nl->sock)
 		return -errno;
 	set_options(nl->sock, groups);
@@ -65,6 +65,16 @@ int nl_open(uint32_t groups, struct nl **out)
 	}
 	*out = take_ptr(nl);
 	return 0;
+}
+
+int nl_open(uint32_t groups, struct nl **out)
+{
+	return open_bus(NETLINK_ROUTE, groups, out);
+}
+
+int nl_open_generic(struct nl **out)
+{
+	return open_bus(NETLINK_GENERIC, 0, out);
 }
 
 void nl_close(struct nl *nl)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* rtnetlink over libmnl: requests, dumps, a multicast subscription. */
+/* Netlink over libmnl: requests, dumps, a multicast subscription of rtnetlink. */
 #ifndef WEFT_USER_NETLINK_H
 #define WEFT_USER_NETLINK_H
 
@@ -14,6 +14,8 @@ typedef int (*nl_fn)(const struct nlmsghdr *nlh, void *arg);
 
 /* groups: bit mask of 1 << (RTNLGRP_x - 1); 0 for a socket used for requests only. */
 int nl_open(uint32_t groups, struct nl **out);
+/* Generic netlink instead, for requests only. */
+int nl_open_generic(struct nl **out);
 void nl_close(struct nl *nl);
 int nl_fd(const struct nl *nl);
 

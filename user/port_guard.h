@@ -3,8 +3,8 @@
  * The port hook's source check for tier tun, where no program of ours sees the ports: nftables
  * refuses what a pod sends through the bridge with the address of another pod of the node. The
  * slow path cannot tell them apart, a packet from the TUN device has no port. Router advertisements
- * of known pods are refused, too. The table outlives the agent like everything else that protects or
- * forwards.
+ * of known pods are refused, too. The table outlives the agent like everything else that protects
+ * or forwards.
  */
 #ifndef WEFT_USER_PORT_GUARD_H
 #define WEFT_USER_PORT_GUARD_H

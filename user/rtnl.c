@@ -93,6 +93,45 @@ int rtnl_link_get(struct nl *nl, uint32_t ifindex, const char *ifname, struct rt
 	return 0;
 }
 
+struct port_query {
+	uint16_t attr;
+	uint16_t port;
+};
+
+static void read_port(const struct nlattr *info, struct port_query *query)
+{
+	const struct nlattr *data, *attr;
+
+	mnl_attr_for_each_nested (data, info) {
+		if (mnl_attr_get_type(data) != IFLA_INFO_DATA)
+			continue;
+		mnl_attr_for_each_nested (attr, data)
+			if (is_attr(attr, query->attr, sizeof(uint16_t)))
+				query->port = ntohs(mnl_attr_get_u16(attr));
+	}
+}
+
+static int find_port(const struct nlmsghdr *nlh, void *arg)
+{
+	const struct nlattr *attr;
+
+	mnl_attr_for_each (attr, nlh, sizeof(struct ifinfomsg))
+		if (mnl_attr_get_type(attr) == IFLA_LINKINFO)
+			read_port(attr, arg);
+	return 0;
+}
+
+uint16_t rtnl_link_port(struct nl *nl, const char *ifname, uint16_t attr)
+{
+	struct port_query query = {.attr = attr};
+	struct request_buf buf;
+	struct nlmsghdr *nlh = put_header(&buf, RTM_GETLINK, 0);
+
+	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
+	mnl_attr_put_strz(nlh, IFLA_IFNAME, ifname);
+	return nl_request(nl, nlh, find_port, &query) ? 0 : query.port;
+}
+
 int rtnl_link_set_up(struct nl *nl, uint32_t ifindex)
 {
 	struct request_buf buf;

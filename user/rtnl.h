@@ -49,6 +49,11 @@ struct rtnl_neigh {
 int rtnl_link_parse(const struct nlmsghdr *nlh, struct rtnl_link *out);
 /* By index, or by name when ifindex is 0. -ENODEV when there is none. */
 int rtnl_link_get(struct nl *nl, uint32_t ifindex, const char *ifname, struct rtnl_link *out);
+/*
+ * Of a tunnel device: attribute attr of its kind (below IFLA_INFO_DATA), which is a port in network
+ * byte order; host byte order, 0 when there is no such device or no such attribute.
+ */
+uint16_t rtnl_link_port(struct nl *nl, const char *ifname, uint16_t attr);
 /* Up, and without ARP: for devices that carry no addresses of their own. */
 int rtnl_link_set_up(struct nl *nl, uint32_t ifindex);
 /* 0 when there is none of that name. */

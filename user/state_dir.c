@@ -13,6 +13,7 @@
 #include "conntrack.h"
 #include "datapath.h"
 #include "file.h"
+#include "fou_dev.h"
 #include "log.h"
 #include "masquerade.h"
 #include "overlay_dev.h"
@@ -218,6 +219,8 @@ static int teardown_devices(const char *tun)
 		err = aggregator_delete(nl, tun);
 	if (err == 0)
 		err = vxlan_dev_delete(nl, tun);
+	if (err == 0)
+		err = fou_dev_delete(nl, tun);
 	nl_close(nl);
 	port_guard_delete(tun); /* Refused only where there can be none. */
 	masquerade_delete(tun);

@@ -10,7 +10,6 @@
 #include <string.h>
 
 #include "rtnl.h"
-#include "rtnl_msg.h"
 #include "sysctl.h"
 
 static int name_device(const char *tun, char name[IF_NAMESIZE])
@@ -41,51 +40,6 @@ static int create(struct nl *nl, const char *name, uint16_t port, const uint8_t 
 	return nl_request(nl, nlh, NULL, NULL);
 }
 
-static int find_attr(const struct nlattr *attr, void *arg)
-{
-	const struct nlattr **want = arg;
-
-	if (mnl_attr_get_type(attr) != mnl_attr_get_type(*want))
-		return MNL_CB_OK;
-	*want = attr;
-	return MNL_CB_STOP;
-}
-
-/* The member of type below attr, or NULL. */
-static const struct nlattr *nested(const struct nlattr *attr, uint16_t type)
-{
-	const struct nlattr key = {.nla_type = type}, *found = &key;
-
-	if (attr)
-		mnl_attr_parse_nested(attr, find_attr, &found);
-	return found == &key ? NULL : found;
-}
-
-static int read_port(const struct nlmsghdr *nlh, void *arg)
-{
-	const struct nlattr key = {.nla_type = IFLA_LINKINFO}, *info = &key, *port;
-	uint16_t *out = arg;
-
-	mnl_attr_parse(nlh, sizeof(struct ifinfomsg), find_attr, &info);
-	port = info == &key ? NULL : nested(nested(info, IFLA_INFO_DATA), IFLA_VXLAN_PORT);
-	if (port && is_attr(port, IFLA_VXLAN_PORT, sizeof(uint16_t)))
-		*out = ntohs(mnl_attr_get_u16(port));
-	return 0;
-}
-
-static uint16_t port_of(struct nl *nl, const char *name)
-{
-	char buf[MNL_SOCKET_BUFFER_SIZE];
-	struct nlmsghdr *nlh = mnl_nlmsg_put_header(buf);
-	uint16_t port = 0;
-
-	nlh->nlmsg_type = RTM_GETLINK;
-	nlh->nlmsg_flags = NLM_F_REQUEST;
-	mnl_nlmsg_put_extra_header(nlh, sizeof(struct ifinfomsg));
-	mnl_attr_put_strz(nlh, IFLA_IFNAME, name);
-	return nl_request(nl, nlh, read_port, &port) ? 0 : port;
-}
-
 /* The address may be another one than an earlier agent's. */
 static int set_mac(struct nl *nl, uint32_t ifindex, const uint8_t mac[6])
 {
@@ -107,7 +61,7 @@ int vxlan_dev_open(struct nl *nl, const char *tun, uint16_t port, const uint8_t 
 	struct rtnl_link link;
 	int err = name_device(tun, name);
 
-	if (err == 0 && port_of(nl, name) != port)
+	if (err == 0 && rtnl_link_port(nl, name, IFLA_VXLAN_PORT) != port)
 		err = rtnl_link_delete(nl, name);
 	if (err == 0)
 		err = create(nl, name, port, mac);

@@ -117,6 +117,7 @@ enum weft_config_flags {
 	WEFT_CONFIG_ENTROPY = 1 << 2, /* source port from the flow hash */
 	WEFT_CONFIG_APPROVE_HOST = 1 << 3, /* else a SYN approves its own connection */
 	WEFT_CONFIG_INHERIT_DSCP = 1 << 4, /* outer DSCP from the inner packet, not the peer's */
+	WEFT_CONFIG_VTEP_BARE = 1 << 5, /* vtep: packets come without an Ethernet header (FOU) */
 };
 
 struct weft_config {

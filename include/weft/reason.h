@@ -12,7 +12,7 @@
 /*
  * Where a packet is counted. strip: XDP in front of the uplink, which counts no packet that it
  * leaves to the latter as it came; aggregate: the device behind which the uplink's single TCP
- * segments are merged again; vtep: ingress of the VXLAN device, what the uplink left to the kernel;
+ * segments are merged again; vtep: the kernel's receiver of a format, what the uplink left to it;
  * enter: ingress of the overlay device, what the host stack is given; deliver: egress of a bridge
  * port, what it gives to a pod; tunfd and socket belong to the agent's TUN/UDP loop.
  */

@@ -53,6 +53,15 @@ skip() { echo "ok $1 # SKIP $2"; }
 # linux_since VERSION: is it this kernel, or an older one?
 linux_since() { printf '%s\n' "$1" "$(uname -r)" | sort -VC; }
 
+# kernel_has FORMAT: as a device of its own; FOU is UDP and nothing else, as format udp
+kernel_has() {
+	case $1 in
+	vxlan) true ;;
+	udp) modprobe -q fou && kernel_has ipip ;;
+	ipip) modprobe -q ipip ;;
+	esac
+}
+
 # ways_to_attach: --attach of this kernel
 ways_to_attach() {
 	! linux_since 6.6 || echo tcx

@@ -87,6 +87,41 @@ merged() {
 	[ "$n" -ge "$1" ]
 }
 
+# The kernel's receiver of format udp, where it has one; else the agent says so
+receive_fou() {
+	local has=false
+	! kernel_has udp || has=true
+	check "receive udp by kernel: agents" eval "lab_up --mtu $PLAIN_MTU --wire mtu &&
+		lab_agents_start --datapath bpf --receive kernel" || return
+	if ! $has; then
+		check "receive udp by kernel: not here" eval "receives_by strip && ! has_device fou &&
+			grep -q 'does not receive there (FOU)' '$(lab_log 1)'"
+		return
+	fi
+	check "receive udp by kernel: said" receives_by kernel
+	serve 1p1 2p1
+	check "receive udp by kernel: TCP" tcp 1p1 "$(addr 2p1)" $BYTES
+	check "receive udp by kernel: size of packets" merged 5000
+	check "receive udp by kernel: a new agent adopts it" eval \
+		"lab_agent_stop 2 KILL; lab_agent_start 2 --datapath bpf && receives_by kernel"
+	check "receive udp by kernel: given up for the socket" eval \
+		"lab_agent_stop 2 && lab_agent_start 2 --datapath tun && ! ip -n $LAB-n2 link show flannel0-fou"
+	check "receive udp by kernel: which has the port" udp 1p1 "$(addr 2p1)" 20x1000
+	check "receive udp by kernel: and back" eval \
+		"lab_agent_stop 2 && lab_agent_start 2 --datapath bpf && status_is 2 receive kernel"
+	check "receive udp by kernel: UDP arrives" udp 1p1 "$(addr 2p1)" 20x1000
+	check "receive udp by kernel: one source port for all cannot be had with it" eval \
+		"lab_agent_stop 2 && lab_agent_start 2 --source-port-entropy off && status_is 2 receive aggregate"
+	check "receive udp by kernel: cleaned up" eval "lab_agent_stop 2 &&
+		lab_agent_start 2 && lab_agent_stop 2 && weft_on 2 cleanup --tun flannel0 &&
+		! ip -n $LAB-n2 link show flannel0-fou && ! ip -n $LAB-n2 fou show | grep -q 8285"
+	check "receive udp by kernel: a peer of format ipip" eval "lab_up --mtu $PLAIN_MTU &&
+		kernel_end_ipip && kernel_store ipip && lab_agent_start 1 --format udp &&
+		status_is 1 receive kernel && serve 1p1 2p1"
+	check "receive udp by kernel: its fragments arrive" fragments
+	check "receive udp by kernel: by the device, too" by_vtep slow ok 20
+}
+
 receive() {
 	local row
 	eval "$LIB_ADDR"
@@ -101,6 +136,7 @@ receive() {
 		check "receive $1 by $2: TCP" tcp 1p1 "$(addr 2p1)" $BYTES
 		check "receive $1 by $2: size of packets" merged "$3"
 	done
+	receive_fou
 	check "receive: vxlan again" eval "lab_up --mtu $PLAIN_MTU && lab_agents_start --format vxlan"
 	check "receive: its device" has_device vx
 	check "receive: ipip in its place" eval \
@@ -165,15 +201,6 @@ receive_xdp() {
 KERNEL_MAC=4a:00:00:00:00:02
 WEFT_MAC=0e:66:c0:00:02:01 # what weft makes of 192.0.2.1
 
-# kernel_has FORMAT: FOU is UDP and nothing else, as format udp
-kernel_has() {
-	case $1 in
-	vxlan) true ;;
-	udp) modprobe -q fou && kernel_has ipip ;;
-	ipip) modprobe -q ipip ;;
-	esac
-}
-
 # Node 2 as flannel's backend of that name would leave it, without weft
 kernel_end_vxlan() {
 	local ns=$LAB-n2
@@ -185,10 +212,10 @@ kernel_end_vxlan() {
 		in_ns "$ns" bridge fdb append $WEFT_MAC dev flannel.1 dst 192.0.2.1
 }
 
-# kernel_end_ipip [ENCAPSULATION…]
+# kernel_end_ipip [ENCAPSULATION…]: the outer packet can be fragmented where the inner one can
 kernel_end_ipip() {
 	local ns=$LAB-n2
-	ip -n "$ns" link add flannel.ipip mtu 1450 type ipip local 192.0.2.2 dev wire0 "$@" &&
+	ip -n "$ns" link add flannel.ipip mtu 1450 type ipip local 192.0.2.2 dev wire0 nopmtudisc "$@" &&
 		ip -n "$ns" addr add 10.244.2.0/32 dev flannel.ipip &&
 		ip -n "$ns" link set flannel.ipip up &&
 		ip -n "$ns" route add 10.244.1.0/24 via 192.0.2.1 dev flannel.ipip onlink
@@ -215,9 +242,11 @@ with_kernel() {
 		lab_agent_start 1 --datapath "$2"
 }
 
-# Outer fragments: the kernel's end takes the way for narrower than it is
+# Outer fragments: the kernel's end takes the way for narrower than it is, and the pod does not
+# forbid them
 fragments() {
 	mark 1
+	at 2p1 sysctl -qw net.ipv4.ip_no_pmtu_disc=1
 	ip -n "$LAB-n2" route replace 192.0.2.1 dev wire0 src 192.0.2.2 mtu lock 1200
 	udp 2p1 "$(addr 1p1)" 20x1422
 	local rc=$?
@@ -249,9 +278,9 @@ with_tiers() {
 				"weft_on 1 peers -j | jq -e '.[0].backend == \"$1\"'"
 			[ $tier = tun ] || check "$label: it was fast" kernel_fast "$1"
 			check "$label: fragments of the outer packet" fragments
-			[ $tier.$1 = bpf.vxlan ] || continue
+			[[ $tier.$1 = bpf.@(vxlan|udp) ]] || continue
 			check "$label: are the device's to judge" by_vtep slow ok 20
-			kernel_store vxlan 192.0.2.77
+			kernel_store "$1" 192.0.2.77
 			within 3 eval '[ "$(weft_on 1 peers -j | jq -r ".[0].public_ip")" = 192.0.2.77 ]'
 			check "$label: a stranger's do not pass" eval "! fragments"
 			check "$label: and are counted" by_vtep drop unknown_peer 1

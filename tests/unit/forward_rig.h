@@ -50,6 +50,7 @@ struct rig {
 static bool rig_isolated;
 static uint16_t rig_port = 18285;
 static bool rig_plain; /* which of the loops runs */
+static bool rig_fou; /* the kernel receives */
 
 static inline void lo_ioctl(unsigned long request, struct ifreq *req)
 {
@@ -121,6 +122,7 @@ static inline int rig_forward_start(int tun_fd, uint32_t addr, uint16_t port, st
 	const struct forward_config config = {
 		.addr = addr,
 		.port = port,
+		.fou = rig_fou,
 		.plain = rig_plain,
 		.tun_fds = {tun_fd},
 		.n_queues = 1,

@@ -114,6 +114,25 @@ static void outer_df(void **state)
 	rig_stop(&rig);
 }
 
+/* The kernel has the port (fou_dev.h): it stays free here, and packets are sent all the same. */
+static void port_is_left_to_the_kernel(void **state)
+{
+	const struct ip4_packet spec = to_b(100, 0);
+	static uint8_t packet[128];
+	struct rig rig = {0};
+	_close_ int kernel = -1;
+
+	(void)state;
+	rig_fou = true;
+	rig = rig_start_routed();
+	rig_fou = false;
+	kernel = udp_bound(NODE);
+	tun_inject(&rig, &spec, packet);
+	expect_packet(rig.peer_b, packet, spec.len, false);
+	expect_one(&rig, WEFT_HOOK_TUNFD, WEFT_R_OK, spec.len);
+	rig_stop(&rig);
+}
+
 static void tun_ioctl(int fd, unsigned long request, struct ifreq *req)
 {
 	strcpy(req->ifr_name, "flannel0");
@@ -256,6 +275,7 @@ int main(void)
 		cmocka_unit_test(kernel_mtu_beats_the_route),
 		cmocka_unit_test(longer_than_a_datagram),
 		cmocka_unit_test(outer_df),
+		cmocka_unit_test(port_is_left_to_the_kernel),
 		cmocka_unit_test(real_device),
 	};
 
