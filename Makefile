@@ -90,6 +90,8 @@ $(BUILD)/tests/prog/%.o: tests/prog/%.c $(BUILD)/weft.skel.h
 	$(call say,CC,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) -c $< -o $@
 
+$(BUILD)/tests/prog/test_verifier.o: ALL_CFLAGS += -DWEFT_CLANG='"$(shell $(CLANG) -dumpversion)"'
+
 $(PROG): $(PROG_OBJ) $(BUILD)/libweft.a
 	$(call say,LINK,$@)
 	$(Q)$(CC) $(ALL_CFLAGS) $^ $(LIBS) -o $@

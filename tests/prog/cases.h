@@ -14,6 +14,7 @@ void test_approve(void);
 void test_formats(void);
 void test_strip(void);
 void test_trace(void);
+void test_verifier(void);
 
 /* A valid frame as the pod at the port under test sends it. */
 void frame_from_pod(struct frame *out, const struct ip_fields *ip);

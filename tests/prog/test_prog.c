@@ -130,6 +130,7 @@ static void test_all(void)
 	test_strip();
 	test_trace();
 	test_reasons_reached();
+	test_verifier();
 }
 
 /* All of it, or as many mutants as asked for: mutants N [SEED]. */
