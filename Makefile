@@ -8,6 +8,9 @@ CC	?= gcc
 CLANG	?= clang
 BPFTOOL	?= $(shell command -v bpftool || echo /usr/sbin/bpftool)
 SAN	?=
+# For tests of upgrades: a version of the map layout, and an optimization, other than the usual
+ABI	?=
+BPF_OPT	?= -O2
 V	?=
 
 Q	:= $(if $(V),,@)
@@ -17,12 +20,14 @@ comma	:= ,
 VERSION	:= $(shell git describe --tags --always --dirty 2>/dev/null || cat VERSION)
 LIBS	:= $(shell pkg-config --libs libbpf libmnl libnftables jansson libcurl libmicrohttpd libsystemd libseccomp 2>/dev/null)
 WARN	:= -Wall -Wextra -Werror -Wshadow -Wstrict-prototypes -Wmissing-prototypes
+ABIFLAGS := $(if $(ABI),-DWEFT_ABI_TEST=$(ABI))
 SANFLAGS := $(if $(SAN),-fsanitize=address$(comma)undefined -fno-sanitize-recover=all)
 CFLAGS	?= -O2 -g
 ALL_CFLAGS = -std=gnu11 -D_GNU_SOURCE $(WARN) $(CFLAGS) $(SANFLAGS) -Iinclude -Iuser -I$(BUILD) \
-	-DWEFT_VERSION='"$(VERSION)"' -MMD -MP -pthread
+	$(ABIFLAGS) -DWEFT_VERSION='"$(VERSION)"' -MMD -MP -pthread
 ARCH	:= $(shell uname -m | sed 's/x86_64/x86/;s/aarch64/arm64/')
-BPF_CFLAGS = -target bpf -D__TARGET_ARCH_$(ARCH) -O2 -g -Wall -Werror -mcpu=v3 -Iinclude -Ivmlinux \
+BPF_CFLAGS = -target bpf -D__TARGET_ARCH_$(ARCH) $(BPF_OPT) -g -Wall -Werror -mcpu=v3 \
+	$(ABIFLAGS) -Iinclude -Ivmlinux \
 	-idirafter /usr/include/$(shell $(CC) -print-multiarch) \
 	-MMD -MP
 

@@ -460,6 +460,8 @@ static int fill_and_attach(struct agent *a)
 	if (err == 0)
 		err = apply_all(a);
 	if (err == 0)
+		err = datapath_complete(a->datapath);
+	if (err == 0)
 		err = datapath_attach(a->datapath, WEFT_HOOK_ENTER, a->tun.ifindex);
 	if (err == 0)
 		err = datapath_attach(a->datapath, WEFT_HOOK_TUN, a->tun.ifindex);

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
 #include <linux/pkt_cls.h>
@@ -120,18 +121,18 @@ int64_t attached_link(const char *pin, uint32_t ifindex)
 	return info.ifindex == ifindex ? (int64_t)info.prog_id : -ENOLINK;
 }
 
-static struct bpf_tc_hook tc_hook(uint32_t ifindex, enum weft_hook hook)
+static struct bpf_tc_hook tc_hook(uint32_t ifindex, bool egress)
 {
 	return (struct bpf_tc_hook){
 		.sz = sizeof(struct bpf_tc_hook),
 		.ifindex = ifindex,
-		.attach_point = hook_is_egress(hook) ? BPF_TC_EGRESS : BPF_TC_INGRESS,
+		.attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS,
 	};
 }
 
 int attach_clsact(uint32_t ifindex, enum weft_hook hook, int prog_fd)
 {
-	struct bpf_tc_hook where = tc_hook(ifindex, hook);
+	struct bpf_tc_hook where = tc_hook(ifindex, hook_is_egress(hook));
 	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog_fd, .handle = ATTACH_TC_HANDLE,
 			    .priority = ATTACH_TC_PRIORITY, .flags = BPF_TC_F_REPLACE);
 	int err = bpf_tc_hook_create(&where);
@@ -161,42 +162,25 @@ static int each_filter(struct nl *nl, uint32_t ifindex, uint32_t parent, mnl_cb_
 	return nl_request(nl, nlh, fn, arg);
 }
 
-static uint32_t parent_of(enum weft_hook hook)
+static uint32_t parent_of(bool egress)
 {
-	return TC_H_MAKE(TC_H_CLSACT, hook_is_egress(hook) ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
+	return TC_H_MAKE(TC_H_CLSACT, egress ? TC_H_MIN_EGRESS : TC_H_MIN_INGRESS);
 }
 
 static void destroy_unused_clsact(uint32_t ifindex)
 {
-	struct bpf_tc_hook where = tc_hook(ifindex, WEFT_HOOK_PORT);
+	struct bpf_tc_hook where = tc_hook(ifindex, false);
 	struct nl *nl = NULL;
 	size_t n = 0;
 
 	if (nl_open(0, &nl))
 		return;
-	if (each_filter(nl, ifindex, parent_of(WEFT_HOOK_PORT), count_filter, &n) == 0 &&
-	    each_filter(nl, ifindex, parent_of(WEFT_HOOK_DELIVER), count_filter, &n) == 0 &&
-	    n == 0) {
+	if (each_filter(nl, ifindex, parent_of(false), count_filter, &n) == 0 &&
+	    each_filter(nl, ifindex, parent_of(true), count_filter, &n) == 0 && n == 0) {
 		where.attach_point = BPF_TC_INGRESS | BPF_TC_EGRESS;
 		bpf_tc_hook_destroy(&where);
 	}
 	nl_close(nl);
-}
-
-int detach_clsact(uint32_t ifindex, enum weft_hook hook)
-{
-	struct bpf_tc_hook where = tc_hook(ifindex, hook);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_TC_HANDLE,
-			    .priority = ATTACH_TC_PRIORITY);
-	int err;
-
-	if (attached_clsact(ifindex, hook) < 0)
-		return 0;
-	err = bpf_tc_detach(&where, &opts);
-	if (err && err != -ENOENT)
-		return err;
-	destroy_unused_clsact(ifindex);
-	return 0;
 }
 
 struct filter {
@@ -227,21 +211,76 @@ static int read_filter(const struct nlmsghdr *nlh, void *arg)
 }
 
 /*
- * A filter with our number but another program is not ours, or not this hook's. Asked of the filter,
- * not of the program: to open that by its id takes CAP_SYS_ADMIN.
+ * A filter with our number but a program of another name is not ours, or not the hook's. Asked of
+ * the filter, not of the program: to open that by its id takes CAP_SYS_ADMIN.
  */
-int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook)
+static int64_t find_filter(uint32_t ifindex, bool egress, const char *pattern)
 {
 	struct filter filter = {};
-	char name[32];
 	struct nl *nl = NULL;
 	int err = nl_open(0, &nl);
 
 	if (err == 0)
-		err = each_filter(nl, ifindex, parent_of(hook), read_filter, &filter);
+		err = each_filter(nl, ifindex, parent_of(egress), read_filter, &filter);
 	nl_close(nl);
 	if (err)
 		return err;
-	snprintf(name, sizeof(name), "weft_%s:[%u]", hook_name(hook), filter.prog_id);
-	return filter.prog_id && strcmp(filter.name, name) == 0 ? (int64_t)filter.prog_id : -ENOENT;
+	filter.name[strcspn(filter.name, ":")] = '\0';
+	return filter.prog_id && fnmatch(pattern, filter.name, 0) == 0 ? (int64_t)filter.prog_id
+								       : -ENOENT;
+}
+
+static int remove_filter(uint32_t ifindex, bool egress, const char *pattern)
+{
+	struct bpf_tc_hook where = tc_hook(ifindex, egress);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .handle = ATTACH_TC_HANDLE,
+			    .priority = ATTACH_TC_PRIORITY);
+	int err;
+
+	if (find_filter(ifindex, egress, pattern) < 0)
+		return 0;
+	err = bpf_tc_detach(&where, &opts);
+	if (err && err != -ENOENT)
+		return err;
+	destroy_unused_clsact(ifindex);
+	return 0;
+}
+
+static void name_program(enum weft_hook hook, char name[BPF_OBJ_NAME_LEN])
+{
+	snprintf(name, BPF_OBJ_NAME_LEN, "weft_%s", hook_name(hook));
+}
+
+int detach_clsact(uint32_t ifindex, enum weft_hook hook)
+{
+	char name[BPF_OBJ_NAME_LEN];
+
+	name_program(hook, name);
+	return remove_filter(ifindex, hook_is_egress(hook), name);
+}
+
+int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook)
+{
+	char name[BPF_OBJ_NAME_LEN];
+
+	name_program(hook, name);
+	return find_filter(ifindex, hook_is_egress(hook), name);
+}
+
+void prune_clsact(uint32_t ifindex, bool egress)
+{
+	remove_filter(ifindex, egress, "weft_*");
+}
+
+bool attach_has_xdp_frags(void)
+{
+	const struct bpf_insn pass[] = {
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	DECLARE_LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_XDP_HAS_FRAGS);
+	_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "weft_probe", "GPL", pass,
+				       ARRAY_SIZE(pass), &opts);
+
+	return fd >= 0;
 }

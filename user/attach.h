@@ -62,5 +62,13 @@ int attach_clsact(uint32_t ifindex, enum weft_hook hook, int prog_fd);
 int detach_clsact(uint32_t ifindex, enum weft_hook hook);
 /* Id of the program of our filter, or -errno. */
 int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook);
+/* Remove our filter in one direction, whatever hook it serves: one that we do not know perhaps. */
+void prune_clsact(uint32_t ifindex, bool egress);
+
+/*
+ * May an XDP program say that it copes with frames in several buffers? Kernels since 5.18 know the
+ * flag, and drivers may ask for it where such frames can come (the uplink hook has them then).
+ */
+bool attach_has_xdp_frags(void);
 
 #endif

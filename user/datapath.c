@@ -34,6 +34,9 @@ struct datapath {
 	struct weft_bpf *skel;
 	struct maps *maps;
 	bool tcx; /* false: clsact */
+	uint32_t older; /* version whose maps are to go; 0: none */
+	bool migrates; /* from it: there were no maps of this version yet */
+	bool complete; /* the maps are */
 	bool probe; /* attach mode auto: TCX may turn out to be missing */
 	struct attachment *attachments;
 	size_t n_attachments;
@@ -83,7 +86,7 @@ static const struct bpf_program *hook_program(const struct datapath *dp, enum we
 
 static void map_pin_path(const struct datapath *dp, const struct bpf_map *map, char path[PATH_MAX])
 {
-	snprintf(path, PATH_MAX, "%s/maps/%s", dp->dir, bpf_map__name(map));
+	pins_map_path(dp->dir, WEFT_ABI_VERSION, bpf_map__name(map), path);
 }
 
 static void link_pin_path(const char *dir, enum weft_hook hook, uint32_t ifindex,
@@ -104,6 +107,29 @@ static bool same_layout(const struct bpf_map *map, const struct bpf_map_info *in
 	       info->value_size == bpf_map__value_size(map);
 }
 
+static int open_older(const struct datapath *dp, const struct bpf_map *map)
+{
+	char path[PATH_MAX];
+
+	if (!dp->older)
+		return -ENOENT;
+	pins_map_path(dp->dir, dp->older, bpf_map__name(map), path);
+	return bpf_obj_get(path);
+}
+
+/* Both versions' programs go on with one map of counters: what is counted never falls. */
+static int share_older(struct datapath *dp, struct bpf_map *map)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	_close_ int fd = map == dp->skel->maps.counters ? open_older(dp, map) : -1;
+
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) || !same_layout(map, &info) ||
+	    info.max_entries != bpf_map__max_entries(map))
+		return 0;
+	return bpf_map__reuse_fd(map, fd);
+}
+
 /* Use the pinned map of an earlier agent, if there is one. */
 static int reuse_map(struct datapath *dp, struct bpf_map *map)
 {
@@ -116,7 +142,7 @@ static int reuse_map(struct datapath *dp, struct bpf_map *map)
 	map_pin_path(dp, map, path);
 	fd = bpf_obj_get(path);
 	if (fd < 0)
-		return errno == ENOENT ? 0 : log_err(-errno, "%s", path);
+		return errno == ENOENT ? share_older(dp, map) : log_err(-errno, "%s", path);
 	if (bpf_obj_get_info_by_fd(fd, &info, &len))
 		return log_err(-errno, "%s", path);
 	same_size = info.max_entries == bpf_map__max_entries(map);
@@ -160,61 +186,49 @@ static int pin_map(struct datapath *dp, struct bpf_map *map)
 	return bpf_obj_pin(bpf_map__fd(map), path) ? log_err(-errno, "cannot pin %s", path) : 0;
 }
 
-static int check_abi(const struct datapath *dp)
+/* An older version's maps are replaced; a newer one's layout nobody here knows. */
+static int check_version(struct datapath *dp)
 {
-	struct weft_state st;
-	uint32_t zero = 0, abi;
+	uint32_t newest = pins_newest(dp->dir, UINT32_MAX);
 
-	if (bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.state), &zero, &st))
-		return log_err(-errno, "state map");
-	abi = st.half[st.active & 1].abi;
-	if (abi && abi != WEFT_ABI_VERSION)
+	if (newest > WEFT_ABI_VERSION)
 		return log_err(-EPROTO, "%s: state of version %u, this program knows %u", dp->dir,
-			       abi, WEFT_ABI_VERSION);
+			       newest, WEFT_ABI_VERSION);
+	dp->older = pins_newest(dp->dir, WEFT_ABI_VERSION);
+	dp->migrates = dp->older && newest < WEFT_ABI_VERSION;
+	if (dp->older)
+		log_info("state of version %u: taking over to version %u", dp->older,
+			 WEFT_ABI_VERSION);
 	return 0;
 }
 
 static int make_dirs(const char *dir)
 {
 	char path[PATH_MAX];
-	int err = pins_mkdir(dir);
+	int err;
 
-	snprintf(path, sizeof(path), "%s/maps", dir);
-	if (err == 0)
-		err = pins_mkdir(path);
+	pins_map_path(dir, WEFT_ABI_VERSION, "", path);
+	err = pins_mkdir(path);
 	snprintf(path, sizeof(path), "%s/links", dir);
 	return err ? err : pins_mkdir(path);
-}
-
-/*
- * May an XDP program say that it copes with frames in several buffers? Kernels since 5.18 know the
- * flag, and drivers may ask for it where such frames can come (the uplink hook has them then).
- */
-static bool has_xdp_frags(void)
-{
-	const struct bpf_insn pass[] = {
-		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0, .imm = XDP_PASS},
-		{.code = BPF_JMP | BPF_EXIT},
-	};
-	DECLARE_LIBBPF_OPTS(bpf_prog_load_opts, opts, .prog_flags = BPF_F_XDP_HAS_FRAGS);
-	_close_ int fd = bpf_prog_load(BPF_PROG_TYPE_XDP, "weft_probe", "GPL", pass,
-				       ARRAY_SIZE(pass), &opts);
-
-	return fd >= 0;
 }
 
 static int load(struct datapath *dp, uint32_t approvals)
 {
 	struct bpf_map *map;
-	int err = make_dirs(dp->dir);
+	int err = pins_mkdir(dp->dir);
 
+	if (err == 0)
+		err = check_version(dp);
+	if (err == 0)
+		err = make_dirs(dp->dir);
 	if (err)
 		return err;
 	dp->skel = weft_bpf__open();
 	if (!dp->skel)
 		return log_err(-errno, "cannot open the BPF object");
 	bpf_map__set_max_entries(dp->skel->maps.approvals, approvals);
-	if (has_xdp_frags())
+	if (attach_has_xdp_frags())
 		bpf_program__set_flags(dp->skel->progs.weft_strip, BPF_F_XDP_HAS_FRAGS);
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
@@ -225,9 +239,6 @@ static int load(struct datapath *dp, uint32_t approvals)
 	err = weft_bpf__load(dp->skel);
 	if (err)
 		return log_err(err, "cannot load the BPF programs");
-	err = check_abi(dp);
-	if (err)
-		return err;
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
 		err = is_pinned(dp, map) ? pin_map(dp, map) : 0;
@@ -242,8 +253,8 @@ static void remove_dirs(const char *dir)
 {
 	char path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%s/maps", dir);
-	if (rmdir(path) && errno != ENOENT)
+	pins_map_path(dir, WEFT_ABI_VERSION, "", path);
+	if ((rmdir(path) && errno != ENOENT) || pins_newest(dir, UINT32_MAX))
 		return;
 	snprintf(path, sizeof(path), "%s/links", dir);
 	rmdir(path);
@@ -262,7 +273,12 @@ static int open_maps(struct datapath *dp)
 		.counters = bpf_map__fd(dp->skel->maps.counters),
 	};
 
-	return maps_open(&fds, &dp->maps);
+	_close_ int older = dp->migrates ? open_older(dp, dp->skel->maps.endpoints) : -1;
+	int err = maps_open(&fds, &dp->maps);
+
+	if (err == 0 && older >= 0)
+		maps_inherit_endpoints(dp->maps, older);
+	return err;
 }
 
 int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals,
@@ -282,8 +298,8 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals
 	if (err == 0)
 		err = open_maps(dp);
 	if (err) {
-		remove_dirs(dp->dir);
 		datapath_close(dp);
+		remove_dirs(pin_dir);
 		return err;
 	}
 	*out = dp;
@@ -294,6 +310,9 @@ void datapath_close(struct datapath *dp)
 {
 	if (!dp)
 		return;
+	/* Nothing of the older version has been replaced: it may come back. */
+	if (dp->migrates && !dp->complete)
+		pins_remove_maps(dp->dir, WEFT_ABI_VERSION, WEFT_ABI_VERSION);
 	loop_timer_disarm(dp->hint_timer);
 	loop_timer_disarm(dp->repair_timer);
 	if (dp->hints)
@@ -368,6 +387,9 @@ static int attach_program(struct datapath *dp, enum weft_hook hook, uint32_t ifi
 	int err, remembered;
 
 	link_pin_path(dp->dir, hook, ifindex, pin);
+	if (!dp->complete &&
+	    (attached_link(pin, ifindex) >= 0 || attached_clsact(ifindex, hook) >= 0))
+		return remember(dp, hook, ifindex, false);
 	err = attach_either(dp, pin, ifindex, hook, bpf_program__fd(hook_program(dp, hook)));
 	if (err == 0 && !hook_is_xdp(hook))
 		dp->probe = false;
@@ -402,37 +424,41 @@ int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
 	return err == -ENODEV ? 0 : err;
 }
 
-static bool parse_link_pin(const char *name, enum weft_hook *hook, uint32_t *ifindex)
+int datapath_complete(struct datapath *dp)
 {
-	const char *dash = strrchr(name, '-');
+	int err = 0;
 
-	for (int h = WEFT_HOOK_PORT; dash && h <= WEFT_HOOK_LAST_BPF; h++) {
-		if (strncmp(name, hook_name(h), dash - name) || hook_name(h)[dash - name])
-			continue;
-		*hook = h;
-		*ifindex = strtoul(dash + 1, NULL, 10);
-		return true;
+	dp->complete = true;
+	for (size_t i = 0; i < dp->n_attachments && err == 0; i++)
+		err = datapath_attach(dp, dp->attachments[i].hook, dp->attachments[i].ifindex);
+	return err;
+}
+
+static bool is_link_of(const struct datapath *dp, const char *name)
+{
+	char pin[PATH_MAX];
+
+	for (size_t i = 0; dp && i < dp->n_attachments; i++) {
+		link_pin_path(dp->dir, dp->attachments[i].hook, dp->attachments[i].ifindex, pin);
+		if (strcmp(strrchr(pin, '/') + 1, name) == 0)
+			return true;
 	}
 	return false;
 }
 
-/* Every pinned link below dir that keep (may be NULL) does not want. */
+/* Every pinned link below dir that keep (may be NULL) does not want, of whatever version. */
 static void prune_links(const char *dir, const struct datapath *keep)
 {
 	char path[PATH_MAX];
 	struct dirent *entry;
-	enum weft_hook hook;
-	uint32_t ifindex;
 	DIR *links;
 
 	snprintf(path, sizeof(path), "%s/links", dir);
 	links = pins_opendir(path);
 	while (links && (entry = readdir(links)) != NULL) {
-		if (!parse_link_pin(entry->d_name, &hook, &ifindex))
+		if (entry->d_name[0] == '.' || is_link_of(keep, entry->d_name))
 			continue;
-		if (keep && find_attachment(keep, hook, ifindex))
-			continue;
-		link_pin_path(dir, hook, ifindex, path);
+		snprintf(path, sizeof(path), "%s/links/%s", dir, entry->d_name);
 		detach_link(path);
 	}
 	if (links)
@@ -449,16 +475,24 @@ static void detach_orphans(void)
 	if_freenameindex(all);
 }
 
+static bool has_filter(const struct datapath *dp, uint32_t ifindex, bool egress)
+{
+	for (size_t i = 0; dp && i < dp->n_attachments; i++)
+		if (!dp->attachments[i].link && dp->attachments[i].ifindex == ifindex &&
+		    hook_is_egress(dp->attachments[i].hook) == egress)
+			return true;
+	return false;
+}
+
 /* Filters are found by looking at every device: they need no file to remember them. */
 static void prune_filters(const struct datapath *keep)
 {
 	struct if_nameindex *all = if_nameindex();
 
 	for (struct if_nameindex *i = all; i && i->if_index; i++)
-		for (int h = WEFT_HOOK_PORT; h <= WEFT_HOOK_LAST_BPF; h++)
-			if (attached_clsact(i->if_index, h) >= 0 &&
-			    !(keep && find_attachment(keep, h, i->if_index)))
-				detach_clsact(i->if_index, h);
+		for (int egress = 0; egress <= 1; egress++)
+			if (!has_filter(keep, i->if_index, egress))
+				prune_clsact(i->if_index, egress);
 	if_freenameindex(all);
 }
 
@@ -466,6 +500,7 @@ void datapath_prune(struct datapath *dp)
 {
 	prune_links(dp->dir, dp);
 	prune_filters(dp);
+	pins_remove_maps(dp->dir, 0, WEFT_ABI_VERSION - 1);
 }
 
 static int64_t attached_program(const struct datapath *dp, const struct attachment *a)
@@ -617,21 +652,6 @@ size_t datapath_hooks(const struct datapath *dp, struct datapath_hook *out, size
 	return dp->n_attachments;
 }
 
-static void remove_maps(const char *dir)
-{
-	char path[PATH_MAX];
-	struct dirent *entry;
-	DIR *maps;
-
-	snprintf(path, sizeof(path), "%s/maps", dir);
-	maps = pins_opendir(path);
-	while (maps && (entry = readdir(maps)) != NULL)
-		if (entry->d_name[0] != '.')
-			unlinkat(dirfd(maps), entry->d_name, 0);
-	if (maps)
-		closedir(maps);
-}
-
 /* The directory itself may be given to us, to be used and not to be removed. */
 static bool is_empty(const char *dir)
 {
@@ -655,7 +675,7 @@ int datapath_cleanup(const char *pin_dir)
 	if (!pins_is_dir(pin_dir))
 		return access(pin_dir, F_OK) == 0 ? log_err(-EPERM, "%s", pin_dir) : 0;
 	prune_links(pin_dir, NULL);
-	remove_maps(pin_dir);
+	pins_remove_maps(pin_dir, 0, UINT32_MAX);
 	remove_dirs(pin_dir);
 	return is_empty(pin_dir) ? 0 : log_err(-ENOTEMPTY, "%s", pin_dir);
 }

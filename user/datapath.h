@@ -29,25 +29,35 @@ struct datapath_hook { /* one attached program */
 /*
  * Open the pins below pin_dir (created with mode 0700) or make new ones, and load the programs.
  * mode: auto tries TCX, then clsact. approvals: entries of that table; one of another size that is
- * found is replaced, and all flows are approved anew. -EPROTO: pins of another ABI version (exit
- * status 3); -EPERM / -EOPNOTSUPP: no privilege or no kernel support (exit status 4).
+ * found is replaced, and all flows are approved anew. Maps of an older ABI version are left to the
+ * programs that run, with new ones beside them. -EPROTO: maps of a newer version (exit status 3);
+ * -EPERM / -EOPNOTSUPP: no privilege or no kernel support (exit status 4).
  */
 int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals,
 		  struct datapath **out);
-/* Frees the handle; pins, links and programs stay and keep forwarding. */
+/*
+ * Frees the handle; pins, links and programs stay and keep forwarding. An older version's state is
+ * as it was before, unless datapath_complete() was called.
+ */
 void datapath_close(struct datapath *dp);
 
 /*
- * Make hook's program run on ifindex; idempotent, replaces an older program of ours in place. Where
- * that fails it is a fault that datapath_maintain() tries to mend, until datapath_detach().
+ * Make hook's program run on ifindex; idempotent, replaces an older program of ours in place: at
+ * once when the maps are complete, else with datapath_complete(). Where that fails it is a fault
+ * that datapath_maintain() tries to mend, until datapath_detach().
  */
 int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex);
+/* Configuration, routes and peers are in the maps. */
+int datapath_complete(struct datapath *dp);
 /* -ENODEV is success: the device is gone and took the program along. */
 int datapath_detach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex);
-/* Drop what an earlier agent attached and this one did not ask for; call once after start. */
+/*
+ * Drop what an earlier agent attached and this one did not ask for, and older versions' maps; call
+ * once after start.
+ */
 void datapath_prune(struct datapath *dp);
 
-/* Publish a whole configuration at once. abi is filled in here. */
+/* Publish a whole configuration at once. */
 int datapath_set_config(struct datapath *dp, const struct weft_config *config);
 
 /* How long an approval lasts, in seconds; 0: for ever. */

@@ -173,7 +173,7 @@ static const void *map_pin(const struct doctor *d, const char *name, size_t len)
 	_close_ int fd = -1;
 	void *memory;
 
-	snprintf(path, sizeof(path), "%s/maps/%s", d->pin_dir, name);
+	pins_map_path(d->pin_dir, WEFT_ABI_VERSION, name, path);
 	fd = bpf_obj_get(path);
 	if (fd < 0)
 		return NULL;
@@ -215,7 +215,7 @@ static void take_pins(struct doctor *d)
 	struct rtnl_link link = {};
 
 	cfg = state ? &state->half[state->active & 1] : NULL;
-	if (!cfg || cfg->abi != WEFT_ABI_VERSION)
+	if (!cfg || !(cfg->flags & WEFT_CONFIG_READY))
 		return;
 	d->known = d->bpf = true;
 	d->subnet = cfg->subnet;

@@ -10,9 +10,11 @@
 
 #include "attach.h"
 #include "doctor_priv.h"
+#include "pins.h"
 #include "reason.h"
 #include "rtnl_msg.h"
 #include "util.h"
+#include "weft/abi.h"
 
 #define PROGRAMS 64 /* on one hook of one device */
 
@@ -222,7 +224,7 @@ static void check_maps(struct doctor *d, const struct doctor_hook *hook, const c
 	uint32_t ids[32], n = ARRAY_SIZE(ids), pinned;
 	char name[BPF_OBJ_NAME_LEN], path[PATH_MAX];
 
-	snprintf(path, sizeof(path), "%s/maps/state", d->pin_dir);
+	pins_map_path(d->pin_dir, WEFT_ABI_VERSION, "state", path);
 	pinned = map_id(path);
 	if (!program_info(hook->prog_id, name, ids, &n))
 		return;

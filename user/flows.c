@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "maps.h"
+#include "pins.h"
 #include "show.h"
 #include "state_dir.h"
 #include "util.h"
@@ -32,8 +33,10 @@ static int open_pin(const char *pin_dir, const char *name)
 	char path[PATH_MAX];
 	int fd;
 
-	snprintf(path, sizeof(path), "%s/maps/%s", pin_dir, name);
+	pins_map_path(pin_dir, WEFT_ABI_VERSION, name, path);
 	fd = bpf_obj_get(path);
+	if (fd < 0 && errno == ENOENT && pins_newest(pin_dir, UINT32_MAX))
+		return -EPROTO;
 	return fd < 0 ? -errno : fd;
 }
 
@@ -79,8 +82,6 @@ static int table_open(const char *state_dir, struct table *t)
 
 	if (err == 0)
 		err = map_state(pin_dir, &t->state);
-	if (err == 0 && t->state->half[t->state->active & 1].abi != WEFT_ABI_VERSION)
-		err = -EPROTO;
 	if (err)
 		return err;
 	t->approvals = open_pin(pin_dir, "approvals");

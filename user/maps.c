@@ -228,14 +228,12 @@ void maps_close(struct maps *m)
 int maps_set_config(struct maps *m, const struct weft_config *config)
 {
 	uint32_t active = m->state->active & 1;
-	struct weft_config next = *config;
 
-	next.abi = WEFT_ABI_VERSION;
-	if (memcmp(&m->state->half[active], &next, sizeof(next)) == 0)
+	if (memcmp(&m->state->half[active], config, sizeof(*config)) == 0)
 		return 0;
 	if (m->state_dirty)
 		wait_grace_period(); /* rule 4: only now may the other half be written again */
-	m->state->half[!active] = next;
+	m->state->half[!active] = *config;
 	store_word(&m->state->active, !active);
 	m->state_dirty = true;
 	return 0;
@@ -628,6 +626,26 @@ int maps_set_endpoint(struct maps *m, uint32_t index, const struct weft_endpoint
 	slot->flags = ep->flags;
 	store_word(&slot->ifindex, ep->ifindex);
 	return 0;
+}
+
+void maps_inherit_endpoints(struct maps *m, int older_fd)
+{
+	struct bpf_map_info info = {};
+	__u32 len = sizeof(info);
+	size_t size, bytes;
+	const uint8_t *older;
+
+	if (bpf_obj_get_info_by_fd(older_fd, &info, &len) || info.type != BPF_MAP_TYPE_ARRAY ||
+	    info.max_entries != WEFT_MAX_ENDPOINTS || info.value_size < sizeof(uint32_t))
+		return;
+	size = (info.value_size + 7) / 8 * 8; /* as in struct cell */
+	bytes = info.value_size < sizeof(*m->endpoints) ? info.value_size : sizeof(*m->endpoints);
+	older = mmap(NULL, WEFT_MAX_ENDPOINTS * size, PROT_READ, MAP_SHARED, older_fd, 0);
+	if (older == MAP_FAILED)
+		return;
+	for (size_t i = 0; i < WEFT_MAX_ENDPOINTS; i++)
+		memcpy(&m->endpoints[i], older + i * size, bytes);
+	munmap((void *)older, WEFT_MAX_ENDPOINTS * size);
 }
 
 void maps_fill(const struct maps *m, struct datapath_fill *out)

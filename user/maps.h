@@ -36,6 +36,12 @@ struct map_fds {
 int maps_open(const struct map_fds *fds, struct maps **out);
 void maps_close(struct maps *maps);
 
+/*
+ * Before any program runs: take over the endpoints of an older version's map, whose values may be
+ * shorter or longer at their end.
+ */
+void maps_inherit_endpoints(struct maps *maps, int older_fd);
+
 /* As the functions of the same name in datapath.h. */
 int maps_set_config(struct maps *maps, const struct weft_config *config);
 int maps_set_routes(struct maps *maps, uint32_t network, uint8_t cell_shift,

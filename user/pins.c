@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "pins.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -160,4 +161,63 @@ bool pins_is_dir(const char *path)
 	struct stat st;
 
 	return lstat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+void pins_map_path(const char *pin_dir, uint32_t version, const char *name, char path[PATH_MAX])
+{
+	snprintf(path, PATH_MAX, "%s/maps-%u%s%s", pin_dir, version, name[0] ? "/" : "", name);
+}
+
+/* "maps" without a number is of a time before there were versions. */
+static bool parse_version(const char *name, uint32_t *version)
+{
+	char end;
+
+	*version = 0;
+	return strcmp(name, "maps") == 0 || sscanf(name, "maps-%u%c", version, &end) == 1;
+}
+
+uint32_t pins_newest(const char *pin_dir, uint32_t below)
+{
+	uint32_t version, newest = 0;
+	struct dirent *entry;
+	DIR *dir = pins_opendir(pin_dir);
+
+	while (dir && (entry = readdir(dir)) != NULL)
+		if (parse_version(entry->d_name, &version) && version < below && version > newest)
+			newest = version;
+	if (dir)
+		closedir(dir);
+	return newest;
+}
+
+static void remove_files(int dir_fd, const char *name)
+{
+	int fd = openat(dir_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+	DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+	struct dirent *entry;
+
+	while (dir && (entry = readdir(dir)) != NULL)
+		if (entry->d_name[0] != '.')
+			unlinkat(fd, entry->d_name, 0);
+	if (dir)
+		closedir(dir);
+	else
+		cleanup_close(&fd);
+}
+
+void pins_remove_maps(const char *pin_dir, uint32_t first, uint32_t last)
+{
+	DIR *dir = pins_opendir(pin_dir);
+	struct dirent *entry;
+	uint32_t version;
+
+	while (dir && (entry = readdir(dir)) != NULL) {
+		if (!parse_version(entry->d_name, &version) || version < first || version > last)
+			continue;
+		remove_files(dirfd(dir), entry->d_name);
+		unlinkat(dirfd(dir), entry->d_name, AT_REMOVEDIR);
+	}
+	if (dir)
+		closedir(dir);
 }

@@ -4,8 +4,10 @@
 #define WEFT_USER_PINS_H
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Is there a bpffs where pins_locate() looks for one? Mounts nothing. */
 bool pins_has_bpffs(void);
@@ -32,5 +34,15 @@ int pins_mkdir(const char *path);
 /* A directory, and no symbolic link to one: root cleans up directories of other users, too. */
 DIR *pins_opendir(const char *path);
 bool pins_is_dir(const char *path);
+
+/*
+ * Each ABI version's maps have a directory of their own, PIN_DIR/maps-VERSION. Path of a map there,
+ * or with name "" of the directory itself.
+ */
+void pins_map_path(const char *pin_dir, uint32_t version, const char *name, char path[PATH_MAX]);
+/* The newest version below a limit that has maps there; 0: none. */
+uint32_t pins_newest(const char *pin_dir, uint32_t below);
+/* Remove the maps of versions first to last. */
+void pins_remove_maps(const char *pin_dir, uint32_t first, uint32_t last);
 
 #endif

@@ -3,7 +3,11 @@
  * The kernel boundary: layouts and limits of the maps that bpf/ and user/ share.
  *
  * Everything here is pinned and outlives the agent, so a change of any layout or meaning must
- * raise WEFT_ABI_VERSION. Fields named __be* are in network byte order, all others in host order.
+ * raise WEFT_ABI_VERSION. The maps of a version have a directory of their own; a newer agent fills
+ * its own maps, has the programs replaced, and then drops the older ones. What the store does not
+ * tell is taken over: `counters`, which both versions' programs share if the layout is the same,
+ * and `endpoints`, by copy, so these may grow at their end only. Approvals are given anew. Fields
+ * named __be* are in network byte order, all others in host order.
  *
  * Atomicity. Programs read these maps without locks while the agent writes them:
  *  (1) A cell of `routes` is one aligned 32-bit word, stored atomically through mmap.
@@ -28,7 +32,14 @@
 #define static_assert _Static_assert
 #endif
 
-#define WEFT_ABI_VERSION 3
+/* Tests of upgrades build another version, whose values are larger (make ABI=VERSION). */
+#ifdef WEFT_ABI_TEST
+#define WEFT_ABI_VERSION WEFT_ABI_TEST
+#define WEFT_ABI_PAD 2
+#else
+#define WEFT_ABI_VERSION 4
+#define WEFT_ABI_PAD 0
+#endif
 
 #define WEFT_OUTER_TTL 64
 /* Dynamic ports (RFC 6335 section 6): 49152 to 65535, from the inner flow's hash. */
@@ -107,9 +118,9 @@ struct weft_endpoint {
 	__u32 ifindex; /* bridge port, 0 = unknown */
 	__u16 flags; /* WEFT_ENDPOINT_* */
 	__u8 mac[6]; /* the pod's MAC */
-	__u32 pad;
+	__u32 pad[1 + WEFT_ABI_PAD];
 };
-static_assert(sizeof(struct weft_endpoint) == 16, "map value is ABI");
+static_assert(sizeof(struct weft_endpoint) == 16 + 4 * WEFT_ABI_PAD, "map value is ABI");
 
 enum weft_config_flags {
 	WEFT_CONFIG_READY = 1 << 0, /* unset: every program passes every packet */
@@ -121,7 +132,6 @@ enum weft_config_flags {
 };
 
 struct weft_config {
-	__u32 abi; /* WEFT_ABI_VERSION */
 	__u32 flags; /* WEFT_CONFIG_* */
 	__u32 network; /* base address of the overlay, host order */
 	__u32 network_mask; /* host order */
@@ -141,7 +151,7 @@ struct weft_config {
 	__be32 vxlan_vni; /* as on the wire: the identifier, then a reserved zero byte */
 	__u8 vtep_mac[6]; /* this node's, by which peers address inner frames to it */
 	__u16 formats; /* accepted ones, bit by enum weft_format */
-	__u32 pad2;
+	__u32 pad2[2];
 };
 static_assert(sizeof(struct weft_config) == 80, "map value is ABI");
 
@@ -152,10 +162,10 @@ struct weft_state {
 	__u32 ttl_tcp; /* jiffies that an approval lasts */
 	__u32 ttl_other;
 	__u64 secret[2]; /* SipHash key of the tags */
-	__u32 pad[8];
+	__u32 pad[8 + WEFT_ABI_PAD];
 	struct weft_config half[2];
 };
-static_assert(sizeof(struct weft_state) == 224, "map value is ABI");
+static_assert(sizeof(struct weft_state) == 224 + 4 * WEFT_ABI_PAD, "map value is ABI");
 
 /*
  * A connection as this node sees it: the key of `approvals`. For ICMP echo local_port is the

@@ -35,7 +35,7 @@ path_up() {
 # weft/abi.h
 programs_pass() {
 	local map value at
-	map=$(pin_dir "$1")/maps/state
+	map=$(map_pin "$1" state)
 	mapfile -t value < <(bpftool -j map dump pinned "$map" | jq -r '.[0].value[]')
 	[ ${#value[@]} -eq 224 ] || return
 	at=$((64 + 80 * value[0] + 4))

@@ -18,7 +18,7 @@ objects() {
 			[ ! -e "$pin" ] || bpftool -j link show pinned "$pin" |
 				jq -r '"link \(.id)", "prog \(.prog_id)"'
 		done
-		for pin in "$(pin_dir $i)"/maps/*; do
+		for pin in "$(pin_dir $i)"/maps-*/*; do
 			[ ! -e "$pin" ] || bpftool -j map show pinned "$pin" | jq -r '"map \(.id)"'
 		done
 		weft_on $i status -j | jq -r '.hooks[] | "prog \(.prog_id)"'

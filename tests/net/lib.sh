@@ -338,6 +338,8 @@ agent_pid() { cat "$(lab_dir)/n$1.pid"; }
 status_of() { weft_on "$1" status -j | jq -r ".$2"; }
 status_is() { [ "$(status_of "$1" "$2")" = "$3" ]; }
 pin_dir() { echo "/sys/fs/bpf/weft$(lab_state "$1" | tr /. -)"; }
+# map_pin NODE NAME: of the one version there
+map_pin() { echo "$(pin_dir "$1")"/maps-*/"$2"; }
 
 endpoint_known() {
 	weft_on "$1" endpoints -j | jq -e --arg addr "$2" 'any(.address == $addr)'

@@ -25,7 +25,7 @@ underlay() { ip -n "$LAB-sw" addr add 192.0.2.254/24 dev br0 && ip -n "$LAB-n1" 
 
 # in_maps: of the kernel, which is what packets meet
 in_maps() {
-	bpftool -j map dump pinned "$(pin_dir 1)/maps/routes" | jq '[.[] | select(.formatted.value != 0)] | length'
+	bpftool -j map dump pinned "$(map_pin 1 routes)" | jq '[.[] | select(.formatted.value != 0)] | length'
 }
 
 first_set() {
@@ -53,7 +53,7 @@ churns() {
 watch_cell() {
 	local value last=
 	while [ -e "$WORK/watching" ]; do
-		value=$(bpftool -j map lookup pinned "$(pin_dir 1)/maps/routes" key 0x00 0x64 0x00 0x00 | jq -c .value)
+		value=$(bpftool -j map lookup pinned "$(map_pin 1 routes)" key 0x00 0x64 0x00 0x00 | jq -c .value)
 		[ "$value" = "$last" ] || echo "$(now_ms) $value"
 		last=$value
 	done

@@ -557,7 +557,7 @@ flush() { weft_on 1 flows flush | grep -qx 'generation [0-9]*'; }
 route() { at 1 ip route add 198.51.100.0/24 dev wire0; }
 routing_rule() { at 1 ip rule add from 203.0.113.7 table main; }
 
-table_size() { bpftool -j map show pinned "$(pin_dir 1)/maps/approvals" | jq .max_entries; }
+table_size() { bpftool -j map show pinned "$(map_pin 1 approvals)" | jq .max_entries; }
 restarts() { lab_agent_stop 1 && lab_agent_start 1 --datapath bpf "$@"; }
 
 no_flows() {

@@ -6,52 +6,12 @@
 # ROUNDS=20 DEAD=10 (seconds without an agent) is the long variant.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=lives.sh
+. "$(dirname "$0")/lives.sh"
 
 ROUNDS=${ROUNDS:-3}
 DEAD=${DEAD:-1}
-IDLE=8 # connections
 STORE=$(lab_dir)/store.json
-
-# Idle connections
-
-echo_listens() { at 2p1 ss -Hltn "sport = :9100" | grep -q .; }
-
-idle_inside() {
-	local fd fds=() line
-	for _ in $(seq "$IDLE"); do
-		exec {fd}<> /dev/tcp/10.244.2.2/9100 || return
-		fds+=("$fd")
-	done
-	touch "$WORK/idle"
-	until [ -e "$WORK/speak" ]; do sleep 0.05; done
-	for fd in "${fds[@]}"; do
-		echo "still $fd" >&"$fd"
-		read -r -t 3 line <&"$fd" && [ "$line" = "still $fd" ] || return
-	done
-}
-
-# idle_start: they exist when it returns, and say nothing until idle_alive
-idle_start() {
-	at 2p1 socat TCP-LISTEN:9100,fork,reuseaddr EXEC:cat < /dev/null > /dev/null 2>&1 &
-	within 3 echo_listens || return
-	rm -f "$WORK/speak" "$WORK/idle"
-	nsenter --net="/run/netns/$(place_ns 1p1)" -- \
-		bash -c "$(declare -f idle_inside); IDLE=$IDLE WORK=$WORK idle_inside" \
-		< /dev/null > /dev/null 2>&1 &
-	IDLE_PID=$!
-	within 3 [ -e "$WORK/idle" ]
-}
-
-resets() {
-	{ at 1p1 nstat -asz TcpEstabResets && at 2p1 nstat -asz TcpEstabResets; } |
-		awk '/^Tcp/ { n += $2 } END { print n }'
-}
-
-idle_alive() {
-	touch "$WORK/speak"
-	wait "$IDLE_PID" || { echo "an idle connection is dead"; return 1; }
-	[ "$(resets)" = 0 ] || { echo "connections were reset"; return 1; }
-}
 
 # Killed, and replaced
 
@@ -62,24 +22,6 @@ victims() {
 	2) echo 2 ;;
 	0) echo 1 2 ;;
 	esac
-}
-
-# all_fast NODE SENT RECEIVED: since the mark so many datagrams at least were fast here, and nothing
-# that is ours was slow or refused, but for the few that asked for leave
-all_fast() {
-	shown gains "$1" | awk -v sent="$2" -v received="$3" -v few=$ASKS_FEW '
-		$3 == "not_ipv4" || $3 == "not_overlay" { next }
-		{ n[$1] += $4 }
-		'"$ASKS"' { asked += $4; next }
-		$2 != "fast" { bad = 1 }
-		END { exit bad || asked > few || n["port"] < sent || n["uplink"] < received }'
-}
-
-load_fast() {
-	local there back
-	there=$(flow_figure 1p1 2p1 sent)
-	back=$(flow_figure 2p1 1p1 sent)
-	all_fast 1 "$there" "$back" && all_fast 2 "$back" "$there"
 }
 
 # kill_and_replace NODES [FLAG…]: nothing is lost or leaves the fast path, the same links hold new
@@ -124,69 +66,11 @@ second_refused() {
 	[ $rc = 1 ] && [[ $out == *"another agent is running, pid $(agent_pid 1)"* ]]
 }
 
-# start_status NODE [COMMAND…] [-- FLAG…]: of an agent that is to refuse; its words in $WORK/refusal
-start_status() {
-	local i=$1 command=() rc
-	shift
-	while [ $# -gt 0 ] && [ "$1" != -- ]; do
-		command+=("$1")
-		shift
-	done
-	shift $(($# > 0))
-	timeout 10 nsenter --net="/run/netns/$(lab_node "$i")" "${command[@]}" "$WEFT" run \
-		--store "static:$STORE" --iface wire0 --bridge cni0 --tun flannel0 \
-		--state-dir "$(lab_state "$i")" --subnet-file "$(lab_subnet_env "$i")" "$@" \
-		< /dev/null > "$WORK/refusal" 2>&1
-	rc=$?
-	cat "$WORK/refusal"
-	return $rc
-}
-
-# made NODE: all that an agent has made here, links with their ids and programs
-made() {
-	local i=$1 node pins pin
-	node=$(lab_node "$i")
-	pins=$(pin_dir "$i")
-	ip -n "$node" -o addr | awk '{ print $2, $4 }'
-	ip -n "$node" -o link | awk -F'[:@]' '{ print $2 }'
-	ip -n "$node" route | sed 's/ linkdown//' # while no agent holds the overlay device
-	tc -n "$node" filter show dev wire0 ingress
-	at "$i" nft list tables
-	find "$pins" -printf '%y %p\n' 2>/dev/null | sort
-	# The lock and the list of what to remove do no harm
-	find "$(lab_state "$i")" -mindepth 1 ! -name lock ! -name made 2>/dev/null
-	for pin in "$pins"/links/*; do
-		[ -e "$pin" ] && bpftool -j link show pinned "$pin" | jq -c '[.id, .prog_id]'
-	done
-	for pin in "$pins"/maps/*; do
-		[ -e "$pin" ] && bpftool -j map show pinned "$pin" | jq -c '[.id, .name]'
-	done
-	[ ! -e "$(lab_subnet_env "$i")" ] || cat "$(lab_subnet_env "$i")"
-}
-
-# refused_unchanged STATUS MESSAGE NODE [COMMAND…] [-- FLAG…]: and everything is as it was
-refused_unchanged() {
-	local want=$1 message=$2
-	shift 2
-	made "$1" > "$WORK/made"
-	exits "$want" start_status "$@" || return
-	grep -q "$message" "$WORK/refusal" || { echo "it does not say: $message"; return 1; }
-	made "$1" | diff "$WORK/made" -
-}
-
-# A u32 in each half of the state map: the version of the layout
-spoil_version() {
-	local pin byte=()
-	pin=$(pin_dir 1)/maps/state
-	mapfile -t byte < <(bpftool -j map lookup pinned "$pin" key 0 0 0 0 | jq -r '.value[]')
-	[ "${#byte[@]}" = 224 ] || return
-	byte[64]=0x63 byte[144]=0x63
-	bpftool map update pinned "$pin" key 0 0 0 0 value "${byte[@]}"
-}
+newer_maps() { mkdir "$(pin_dir 1)/maps-99"; }
 
 spoil_layout() {
 	local pin
-	pin=$(pin_dir 1)/maps/endpoints
+	pin=$(map_pin 1 endpoints)
 	rm "$pin" && bpftool map create "$pin" type array key 4 value 8 entries 1 name endpoints
 }
 
@@ -210,24 +94,6 @@ POWERLESS=(setpriv --bounding-set -all --inh-caps -all)
 
 # Cleaned up
 
-# gone NODE: nothing of weft is left in this namespace, on bpffs, or in files
-gone() {
-	local i=$1 node dev path
-	node=$(lab_node "$i")
-	for dev in $(ip -n "$node" -o link | awk -F'[:@] *' '{ print $2 }'); do
-		[[ $dev != flannel* ]] || { echo "there is $dev"; return 1; }
-		! tc -n "$node" filter show dev "$dev" ingress | grep . || return
-		! tc -n "$node" filter show dev "$dev" egress | grep . || return
-	done
-	! tc -n "$node" qdisc show | grep clsact || return
-	! at "$i" nft list tables | grep weft || return
-	for path in "$(pin_dir "$i")" "$(lab_state "$i")" "$(lab_subnet_env "$i")"; do
-		[ ! -e "$path" ] || { echo "there is $path"; return 1; }
-	done
-}
-
-cleaned() { weft_on "$1" cleanup && gone "$1" && weft_on "$1" cleanup; }
-
 teardown_on_exit() {
 	lab_agent_start 1 --datapath bpf --teardown-on-exit || return
 	lab_agent_stop 1 && gone 1
@@ -242,24 +108,6 @@ hooks_are() { [ "$(shown hooks_of "$1")" = "$2" ]; }
 bpf_hooks() {
 	printf '%s %s '"$1"'\n' aggregate flannel0-rx bridge cni0 deliver veth1 enter flannel0 \
 		port veth1 tun flannel0 uplink wire0
-}
-
-# pings_count NODE HOOK VERDICT…: 20 round trips, as many packets counted there; fast are all but the
-# first
-pings_count() {
-	mark && pings 1p1 10.244.2.2 20 || return
-	while [ $# -gt 0 ]; do
-		if [ "$3" = fast ]; then
-			gained_flow "$1" "$2" 20
-		else
-			gained_is "$1" "$2" "$3" ok 20
-		fi || return
-		shift 3
-	done
-}
-
-fast_both_ways() {
-	pings_count 1 port fast 1 uplink fast 2 port fast 2 uplink fast
 }
 
 # The slow path is there before the fast one goes
@@ -390,11 +238,6 @@ ready_again() {
 	lab_agents_start --datapath bpf && known
 }
 
-known() {
-	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
-		within 2 endpoint_known 2 10.244.2.2 && within 2 fast_both_ways
-}
-
 check "agents get ready" ready
 for round in $(seq "$ROUNDS"); do
 	nodes=$(victims "$round")
@@ -419,8 +262,8 @@ check "and the port, too" wire_port 8285
 
 check "stopped agents leave the datapath forwarding" stopped_still_forwards
 check "started again they adopt it" lab_agents_start --datapath bpf
-check "state of another version exits 3, is left alone and goes on forwarding" \
-	incompatible spoil_version "state of version 99, this program knows"
+check "state of a newer version exits 3, is left alone and goes on forwarding" \
+	incompatible newer_maps "state of version 99, this program knows"
 check "cleanup and a new start recover from it" recovers
 check "a map of another layout exits 3, is left alone and goes on forwarding" \
 	incompatible spoil_layout "made by an incompatible version"

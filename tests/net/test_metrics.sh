@@ -207,7 +207,7 @@ map_figures() {
 # many_approvals NODE N: of flows that there never were; more than one batch
 many_approvals() {
 	local pin
-	pin=$(pin_dir "$1")/maps/approvals
+	pin=$(map_pin "$1" approvals)
 	seq "$2" | awk -v pin="$pin" '{
 		printf "map update pinned %s key 203 0 113 1 203 0 113 2", pin
 		printf " %d %d 0 1 6 0 0 0", $1 / 256, $1 % 256

@@ -121,7 +121,6 @@ struct weft_state cluster_state(uint32_t flags)
 	};
 
 	st.half[0] = (struct weft_config){
-		.abi = WEFT_ABI_VERSION,
 		.flags = flags,
 		.network = IN(0, 0),
 		.network_mask = 0xffff0000,
