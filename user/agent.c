@@ -716,7 +716,7 @@ static int confine(const struct options *options, char pin_dir[PATH_MAX / 2])
 	return err;
 }
 
-/* Again and again where this node, or its network, becomes another one: what is there is adopted. */
+/* Again and again where this node, or its network, becomes another one: what is is adopted. */
 static enum weft_exit run(const struct options *options, const char *pin_dir, bool *remove)
 {
 	struct agent a;

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
  * The control socket STATE_DIR/ctl.sock: a client sends one line (a verb), the agent answers with
- * one JSON document and closes. At most 16 clients, 128 bytes of request, 5 s each; a stalled client
- * never stalls the loop. A streaming verb has KEY=VALUE words behind it and takes the connection
- * over: it counts as a client no more, and its limits are the stream's own.
- * Root and the agent's own user may do everything; members of a group, if one is given, may ask what
- * changes nothing.
+ * one JSON document and closes. At most 16 clients, 128 bytes of request, 5 s each; a stalled
+ * client never stalls the loop. A streaming verb has KEY=VALUE words behind it and takes the
+ * connection over: it counts as a client no more, and its limits are the stream's own.
+ *
+ * Root and the agent's own user may do everything; members of a group, if one is given, may ask
+ * what changes nothing.
  */
 #ifndef WEFT_USER_CTL_H
 #define WEFT_USER_CTL_H

@@ -130,8 +130,8 @@ void state_dir_remember(const struct options *options, const char *pin_dir, bool
 }
 
 /*
- * Root may clean up after another user's agent, but not go by its word for where files are: it could
- * name anybody's. They are where the options say then.
+ * Root may clean up after another user's agent, but not go by its word for where files are: it
+ * could name anybody's. They are where the options say then.
  */
 static json_t *recall(const char *dir)
 {

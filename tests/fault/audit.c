@@ -4,9 +4,9 @@
  *
  * Is the datapath one whole? Each pinned link holds a program of ours on its device and is the only
  * one there, no program of ours runs without a pin, every program's maps are the pinned ones, and
- * every pin can be read. Each offence is a line that starts with "bad", and makes the exit status 1.
- * The other lines say what the maps hold, without numbers that differ from one start
- * to the next, so that two states can be compared.
+ * every pin can be read. Each offence is a line that starts with "bad" and makes the exit status 1.
+ * The other lines say what the maps hold, without numbers that differ from one start to the next,
+ * so that two states can be compared.
  */
 #include <arpa/inet.h>
 #include <bpf/bpf.h>
@@ -30,6 +30,10 @@
 #define TCX_INGRESS 46
 #define TCX_EGRESS 47
 #define PROGS_MAX 64
+/* Where this version's maps are pinned (pins.h). */
+#define TEXT_OF(number) #number
+#define NAME_OF(version) "maps-" TEXT_OF(version)
+#define MAPS NAME_OF(WEFT_ABI_VERSION)
 #define MAPS_MAX 64
 
 static int status;
@@ -74,7 +78,7 @@ static void take_map(const char *name)
 {
 	struct bpf_map_info info = {};
 	__u32 len = sizeof(info);
-	_close_ int fd = open_pin("maps", name);
+	_close_ int fd = open_pin(MAPS, name);
 
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len)) {
 		bad("maps/%s: %s", name, strerror(errno));
@@ -220,7 +224,7 @@ static void check_hooks(void)
 
 static const void *memory_of(const char *name, size_t len)
 {
-	_close_ int fd = open_pin("maps", name);
+	_close_ int fd = open_pin(MAPS, name);
 	void *memory = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
 
 	if (fd < 0 || memory == MAP_FAILED)
@@ -243,9 +247,9 @@ static const struct weft_config *show_config(void)
 	if (!c)
 		return NULL;
 	mac = c->bridge_mac;
-	printf("config abi %u flags %x network %08x/%08x subnet %08x/%08x shift %u ip %08x\n",
-	       c->abi, c->flags, c->network, c->network_mask, c->subnet, c->subnet_mask,
-	       c->cell_shift, ntohl(c->public_ip));
+	printf("config flags %x network %08x/%08x subnet %08x/%08x shift %u ip %08x\n", c->flags,
+	       c->network, c->network_mask, c->subnet, c->subnet_mask, c->cell_shift,
+	       ntohl(c->public_ip));
 	printf("config ports %u %u vni %x formats %x tun %s uplink %s merge %s\n", ntohs(c->port),
 	       ntohs(c->vxlan_port), ntohl(c->vxlan_vni), c->formats, device(c->tun_ifindex, tun),
 	       device(c->uplink_ifindex, up), device(c->aggregate_ifindex, merge));
@@ -282,7 +286,7 @@ static void show_routes(const struct weft_config *c)
 		_Alignas(8) uint32_t value;
 	} *cells = memory_of("routes", WEFT_MAX_ROUTES * 8);
 	const struct weft_peer *peers = memory_of("peers", WEFT_MAX_PEERS * sizeof(*peers));
-	_close_ int prefixes = open_pin("maps", "prefixes"), members = open_pin("maps", "members");
+	_close_ int prefixes = open_pin(MAPS, "prefixes"), members = open_pin(MAPS, "members");
 	struct weft_prefix key, *from = NULL;
 	char ip[INET_ADDRSTRLEN];
 	uint32_t value;
@@ -323,7 +327,7 @@ int main(int argc, char **argv)
 		return 2;
 	}
 	dir = argv[1];
-	each_pin("maps", take_map);
+	each_pin(MAPS, take_map);
 	each_pin("links", take_link);
 	check_hooks();
 	c = show_config();

@@ -8,7 +8,7 @@
 . "$NET_ROOT/tests/net/etcd.sh"
 
 YEAR=31536000
-STEPS=(3600 -3600 $YEAR "-${YEAR}0" 0)
+STEPS=(3600 -3600 "$YEAR" "-${YEAR}0" 0)
 STEP=$WORK/step
 
 jump() { echo "$1" > "$STEP.new" && mv "$STEP.new" "$STEP"; }
