@@ -63,8 +63,6 @@ static struct advert make_advert(const struct ip6_hdr *ip)
 	uint32_t rest[] = {htonl(sizeof(struct advert)), htonl(IPPROTO_ICMPV6)};
 	struct advert ra = {
 		.head.nd_ra_type = ND_ROUTER_ADVERT,
-		.head.nd_ra_curhoplimit = 64,
-		.head.nd_ra_router_lifetime = htons(LIFETIME_S),
 		.prefix.nd_opt_pi_type = ND_OPT_PREFIX_INFORMATION,
 		.prefix.nd_opt_pi_len = sizeof(ra.prefix) / 8,
 		.prefix.nd_opt_pi_prefix_len = 64,
@@ -74,6 +72,9 @@ static struct advert make_advert(const struct ip6_hdr *ip)
 	};
 	uint64_t sum = checksum_add(0, &ip->ip6_src, sizeof(ip->ip6_src));
 
+	/* Members of one union, which an initializer names only once */
+	ra.head.nd_ra_curhoplimit = 64;
+	ra.head.nd_ra_router_lifetime = htons(LIFETIME_S);
 	inet_pton(AF_INET6, PREFIX, &ra.prefix.nd_opt_pi_prefix);
 	sum = checksum_add(sum, &ip->ip6_dst, sizeof(ip->ip6_dst));
 	sum = checksum_add(checksum_add(sum, rest, sizeof(rest)), &ra, sizeof(ra));
