@@ -11,7 +11,6 @@
 
 #include <errno.h>
 #include <regex.h>
-#include <sys/mman.h>
 
 #include "registry_cache.c"
 
@@ -28,7 +27,12 @@ struct leases {
 
 static regex_t key_grammar;
 static int cache_fd;
-static char cache_path[64];
+static char cache_path[] = "/tmp/fuzz_registry.XXXXXX";
+
+static void remove_cache(void)
+{
+	unlink(cache_path);
+}
 
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
@@ -36,9 +40,9 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
 	(void)argv;
 	fuzz_quiet();
 	CHECK(regcomp(&key_grammar, KEY, REG_EXTENDED | REG_NOSUB | REG_ICASE) == 0);
-	cache_fd = memfd_create("cache", 0);
+	cache_fd = mkstemp(cache_path); /* private, and no link, as the agent's own */
 	CHECK(cache_fd >= 0);
-	snprintf(cache_path, sizeof(cache_path), "/proc/self/fd/%d", cache_fd);
+	atexit(remove_cache);
 	return 0;
 }
 

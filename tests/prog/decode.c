@@ -109,7 +109,8 @@ static bool is_approved(const struct decode_world *w, const uint8_t *ip, size_t 
 		return false;
 	if (host && l4[13] & 7)
 		return false;
-	return w->approved || (l4[13] & 0x12) == 2;
+	/* A SYN does so itself, but for the bridge, where rules may have been at work. */
+	return w->approved || (w->hook != DECODE_BRIDGE && (l4[13] & 0x12) == 2);
 }
 
 /* Does the packet, or each segment that it will be cut into, fit? */
