@@ -27,6 +27,7 @@
 #define AGAIN_MS 400 /* who has not answered by then is asked again, once */
 #define SMALL 84 /* bytes of an IPv4 packet; what ping sends */
 #define CLOSED_PORT 33435 /* of traceroute: nobody listens there */
+#define ICMP_RATE_MS 1100 /* the kernel gives a host one error a second, after a first few */
 #define PING_MAX 65535
 
 struct probe {
@@ -225,14 +226,26 @@ static bool is_refused(const struct prober *p, const struct probe *probe, bool c
 	return false;
 }
 
+/* After a rest in which the peer's kernel may answer again (icmp(7), icmp_ratelimit). */
+static bool is_refused_later(const struct prober *p, const struct probe *probe, bool checksum)
+{
+	usleep(ICMP_RATE_MS * 1000);
+	return is_refused(p, probe, checksum);
+}
+
 /* A question is asked twice before silence counts; the other kind of silence says nothing. */
+static bool loses_checksums(const struct prober *p, const struct probe *probe)
+{
+	return !is_refused(p, probe, true) && is_refused_later(p, probe, false) &&
+	       !is_refused_later(p, probe, true) && is_refused_later(p, probe, false);
+}
+
 static void probe_checksums(struct prober *p)
 {
 	for (size_t i = 0; i < p->n; i++) {
 		struct probe *probe = &p->probes[i];
 
-		if (!probe->small || probe->blamed || is_refused(p, probe, true) ||
-		    !is_refused(p, probe, false) || is_refused(p, probe, true))
+		if (!probe->small || probe->blamed || !loses_checksums(p, probe))
 			continue;
 		probe->blamed = true;
 		doctor_fail(p->d, "checksum", doctor_ip(probe->peer->public_ip),
