@@ -253,6 +253,9 @@ static void remove_dirs(const char *dir)
 {
 	char path[PATH_MAX];
 
+	/* Somebody's link leads to somebody's directories. */
+	if (!pins_is_dir(dir))
+		return;
 	pins_map_path(dir, WEFT_ABI_VERSION, "", path);
 	if ((rmdir(path) && errno != ENOENT) || pins_newest(dir, UINT32_MAX))
 		return;

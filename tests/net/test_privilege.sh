@@ -157,7 +157,7 @@ pins_denied() {
 # modes_are NODE: owner, type and mode of everything it made, below its directories
 modes() {
 	find "$(lab_state "$1")" "$(pin_dir "$1")" "$(lab_subnet_env "$1")" -printf '%U %y %m %f\n' |
-		sed -E "s/ (n$1|weft-run-.*)\$/ ./; s/ [a-z]+-[0-9]+\$/ LINK/; s/maps(-[0-9]+)?\$/maps/" | sort -u
+		sed -E "s/ (n$1|weft-run-.*)\$/ ./; s/ maps-[0-9]+\$/ maps/; s/ [a-z]+-[0-9]+\$/ LINK/" | sort -u
 }
 
 modes_are() {
