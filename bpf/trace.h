@@ -75,17 +75,19 @@ static __always_inline int trace_end(struct weft_trace *record)
 __weak __noinline int trace_skb(struct __sk_buff *skb, u32 key, u32 len)
 {
 	struct weft_trace record = {};
-	u32 n = skb->len;
+	u32 last = skb->len - 1;
 
 	if (!trace_begin(&record, key))
 		return 0;
-	if (n > WEFT_TRACE_HEAD)
-		n = WEFT_TRACE_HEAD;
 	record.len = len;
 	record.ifindex = skb->ifindex;
 	record.protocol = skb->protocol;
-	if (n && bpf_skb_load_bytes(skb, 0, record.head, n) == 0)
-		record.head_len = n;
+	/* Not "n and at most so many": before 6.3 the verifier forgets that n is not 0. */
+	barrier_var(last);
+	if (last >= WEFT_TRACE_HEAD)
+		last = WEFT_TRACE_HEAD - 1;
+	if (bpf_skb_load_bytes(skb, 0, record.head, last + 1) == 0)
+		record.head_len = last + 1;
 	return trace_end(&record);
 }
 
