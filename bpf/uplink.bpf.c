@@ -281,6 +281,9 @@ check_decapsulated(struct __sk_buff *skb, const struct weft_config *cfg, __be32 
 	return reason;
 }
 
+/* Of Linux before 5.18, which refuses more than it knows; later ones take both. */
+#define TUNNEL_KEY_LEN __builtin_offsetof(struct bpf_tunnel_key, local_ipv4)
+
 static __always_inline enum weft_reason check_kernels(struct __sk_buff *skb,
 						      const struct weft_config *cfg)
 {
@@ -289,7 +292,7 @@ static __always_inline enum weft_reason check_kernels(struct __sk_buff *skb,
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return WEFT_R_NOT_IPV4;
-	if (bpf_skb_get_tunnel_key(skb, &key, sizeof(key), 0))
+	if (bpf_skb_get_tunnel_key(skb, &key, TUNNEL_KEY_LEN, 0))
 		return WEFT_R_HELPER;
 	if (cfg->flags & WEFT_CONFIG_VTEP_BARE)
 		return check_decapsulated(skb, cfg, bpf_htonl(key.remote_ipv4), 0);

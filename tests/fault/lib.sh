@@ -42,7 +42,8 @@ ended() {
 	wait "$pid" 2> /dev/null
 }
 
-# ended_or NODE COMMAND…: waits until the agent has ended (status 0) or the command comes true (1)
+# ended_or NODE COMMAND…: waits until the agent has ended (status 0; its own in STATUS) or the command
+# comes true (1)
 ended_or() {
 	local i=$1 end=$((${EPOCHREALTIME/./} + 10 * SLOWNESS * 1000000))
 	shift
@@ -52,6 +53,7 @@ ended_or() {
 		sleep 0.02
 	done
 	ended "$i"
+	STATUS=$?
 	return 0
 }
 
