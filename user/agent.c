@@ -716,9 +716,13 @@ static int confine(const struct options *options, char pin_dir[PATH_MAX / 2])
 	return err;
 }
 
-/* Again and again where this node, or its network, becomes another one: what is is adopted. */
+/*
+ * Again and again where this node, or its network, becomes another one: what is is adopted. A start
+ * that fails leaves what there was; where that is nothing, it is for us to remove.
+ */
 static enum weft_exit run(const struct options *options, const char *pin_dir, bool *remove)
 {
+	bool first = state_dir_is_new(options);
 	struct agent a;
 	int err;
 
@@ -731,8 +735,9 @@ static enum weft_exit run(const struct options *options, const char *pin_dir, bo
 		else if (a.status == EXIT_STOPPED)
 			a.status = exit_status(err);
 		agent_close(&a);
+		first = first && err;
 	} while (a.restart);
-	*remove = err == 0 && (options->teardown_on_exit || a.withdraw);
+	*remove = err ? first : options->teardown_on_exit || a.withdraw;
 	return a.status;
 }
 

@@ -35,7 +35,8 @@ struct datapath {
 	struct maps *maps;
 	bool tcx; /* false: clsact */
 	uint32_t older; /* version whose maps are to go; 0: none */
-	bool migrates; /* from it: there were no maps of this version yet */
+	bool made_maps; /* there were none of this version yet */
+	bool migrates; /* from it: its state is there until ours is complete */
 	bool complete; /* the maps are */
 	bool probe; /* attach mode auto: TCX may turn out to be missing */
 	struct attachment *attachments;
@@ -195,6 +196,7 @@ static int check_version(struct datapath *dp)
 		return log_err(-EPROTO, "%s: state of version %u, this program knows %u", dp->dir,
 			       newest, WEFT_ABI_VERSION);
 	dp->older = pins_newest(dp->dir, WEFT_ABI_VERSION);
+	dp->made_maps = newest < WEFT_ABI_VERSION;
 	dp->migrates = dp->older && newest < WEFT_ABI_VERSION;
 	if (dp->older)
 		log_info("state of version %u: taking over to version %u", dp->older,
@@ -301,6 +303,9 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals
 	if (err == 0)
 		err = open_maps(dp);
 	if (err) {
+		/* No program has run with them. */
+		if (dp->made_maps)
+			pins_remove_maps(dp->dir, WEFT_ABI_VERSION, WEFT_ABI_VERSION);
 		datapath_close(dp);
 		remove_dirs(pin_dir);
 		return err;

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
+#include <net/if.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
@@ -170,6 +171,16 @@ int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len)
 		err = pins_find(dir, pin_dir, len);
 	json_decref(made);
 	return err;
+}
+
+bool state_dir_is_new(const struct options *options)
+{
+	char path[PATH_MAX], pin_dir[PATH_MAX];
+
+	path_of(options->state_dir, "made", path);
+	return access(path, F_OK) && errno == ENOENT &&
+	       state_dir_recall_pins(options->state_dir, pin_dir, sizeof(pin_dir)) &&
+	       if_nametoindex(options->tun) == 0;
 }
 
 bool state_dir_recall_liberal(const char *dir)

@@ -26,6 +26,8 @@ void state_dir_unlock(const char *dir, int *lock_fd);
  * by us.
  */
 void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal);
+/* Is there nothing that an earlier agent made, nor a device of that name? */
+bool state_dir_is_new(const struct options *options);
 /* Did the last agent change that setting? */
 bool state_dir_recall_liberal(const char *dir);
 /* Where the last agent put its pins, or would have. -ENOENT when it made none. */
