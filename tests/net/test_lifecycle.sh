@@ -148,6 +148,18 @@ attach_changes() {
 
 clsacts() { at "$1" tc qdisc show | grep -c clsact; }
 
+# The overlay device, the maps and the routes are there by then
+port_taken() {
+	local pid rc=0
+	weft_on 1 cleanup || return
+	nsenter --net="/run/netns/$(lab_node 1)" socat -u UDP-RECV:8285 OPEN:/dev/null &
+	pid=$!
+	within 2 eval 'at 1 ss -Hlun "sport = :8285" | grep -q .' || return
+	refused_unchanged 1 "cannot receive format udp" 1 -- --datapath bpf && gone 1 || rc=1
+	kill $pid
+	return $rc
+}
+
 auto_takes_tun() {
 	local rc
 	nsenter --net="/run/netns/$(lab_node 1)" "${NO_BPF[@]}" "$WEFT" run \
@@ -285,6 +297,7 @@ check "without the privilege for BPF, datapath bpf leaves nothing, status 4" \
 weft_on 1 cleanup # Whatever came of that
 check "without any privilege: status 4, nothing is left" \
 	refused_unchanged 4 "ermi" 1 "${POWERLESS[@]}" --
+check "with another's socket on its port, a first start leaves nothing, status 1" port_taken
 check "a first start as tun" lab_agent_start 1 --datapath tun
 lab_agent_stop 1
 check "cleanup after it leaves nothing" cleaned 1

@@ -172,11 +172,11 @@ neighbour() {
 underlay_detour() {
 	PASSING=${2-}
 	check "$tier: a stranger's behind IP options" \
-		refused 1 socket drop unknown_peer attack outer_src=$STRANGER outer_options=1
+		refused 1 "$1" drop unknown_peer attack outer_src=$STRANGER outer_options=1
 	check "$tier: a member's behind IP options, from another member's pod" \
-		refused 1 socket drop spoofed_inner attack src=10.244.3.2 outer_options=1
+		refused 1 "$1" drop spoofed_inner attack src=10.244.3.2 outer_options=1
 	check "$tier: a member's behind IP options, for another node" \
-		refused 1 socket drop foreign_dst attack dst=192.0.2.3 outer_options=1
+		refused 1 "$1" drop foreign_dst attack dst=192.0.2.3 outer_options=1
 	PASSING=
 }
 
