@@ -106,8 +106,10 @@ hooks_of() { weft_on "$1" status -j | jq -r '.hooks[] | "\(.hook) \(.ifname) \(.
 hooks_are() { [ "$(shown hooks_of "$1")" = "$2" ]; }
 
 bpf_hooks() {
-	printf '%s %s '"$1"'\n' aggregate flannel0-rx bridge cni0 deliver veth1 enter flannel0 \
-		port veth1 tun flannel0 uplink wire0
+	local receive=(aggregate flannel0-rx)
+	! kernel_has udp || receive=(vtep flannel0-fou)
+	printf '%s %s '"$1"'\n' "${receive[@]}" bridge cni0 deliver veth1 enter flannel0 \
+		port veth1 tun flannel0 uplink wire0 | sort
 }
 
 # The slow path is there before the fast one goes
