@@ -53,11 +53,12 @@ skip() { echo "ok $1 # SKIP $2"; }
 # linux_since VERSION: is it this kernel, or an older one?
 linux_since() { printf '%s\n' "$1" "$(uname -r)" | sort -VC; }
 
-# kernel_has FORMAT: as a device of its own; FOU is UDP and nothing else, as format udp
+# kernel_has FORMAT: as a device of its own; FOU is UDP and nothing else, as format udp, and of use
+# with programs since 5.14
 kernel_has() {
 	case $1 in
 	vxlan) true ;;
-	udp) modprobe -q fou && kernel_has ipip ;;
+	udp) linux_since 5.14 && modprobe -q fou && kernel_has ipip ;;
 	ipip) modprobe -q ipip ;;
 	esac
 }
