@@ -76,6 +76,10 @@ pairs() {
 # How the uplink's packets are merged
 
 receives_by() { status_is 1 receive "$1" && status_is 2 receive "$1"; }
+
+# Before that a veth has no GRO of its own, so that nothing merges in this lab
+veth_merges() { linux_since 5.13; }
+becomes() { [ "$1" = aggregate ] && ! veth_merges && echo strip || echo "$1"; }
 has_device() { ip -n "$LAB-n1" link show "flannel0-$1"; }
 
 # merged LEAST: bytes of an average packet at node 2's uplink
@@ -131,10 +135,11 @@ receive() {
 		set -- $row
 		check "receive $1 by $2: agents" eval "lab_up --mtu $PLAIN_MTU --wire mtu &&
 			lab_agents_start --datapath bpf --format $1 --receive $2" || continue
-		check "receive $1 by $2: said" receives_by "$2"
+		check "receive $1 by $2: said" receives_by "$(becomes "$2")"
 		serve 2p1
 		check "receive $1 by $2: TCP" tcp 1p1 "$(addr 2p1)" $BYTES
-		check "receive $1 by $2: size of packets" merged "$3"
+		check "receive $1 by $2: size of packets" merged \
+			"$(veth_merges && echo "$3" || echo 1000)"
 	done
 	receive_fou
 	check "receive: vxlan again" eval "lab_up --mtu $PLAIN_MTU && lab_agents_start --format vxlan"
