@@ -229,7 +229,8 @@ gained_flow() {
 # For awk: a line of gains that is a packet's way to its flow's approval
 # shellcheck disable=SC2016 # not for the shell
 export ASKS='$3 ~ /^(unapproved|stale|generation|declined|control)$/ || $1 ~ /^(enter|deliver)$/'
-export ASKS_FEW=200 # of a flow of 10,000 packets a second, all of them until one has come through
+# Of a flow of 10,000 packets a second, all of them until one has come through
+export ASKS_FEW=$((200 + 20 * (SLOWNESS - 1)))
 
 # Meters: an nft counter at a device's ingress, the last word on what was delivered
 
