@@ -10,6 +10,7 @@
 #undef __always_inline
 #define __always_inline inline __attribute__((always_inline))
 #define __weak __attribute__((weak))
+#define barrier_var(var) ((void)(var)) /* no verifier to hide it from */
 
 void *bpf_map_lookup_elem(const void *map, const void *key);
 long bpf_map_update_elem(const void *map, const void *key, const void *value, __u64 flags);
