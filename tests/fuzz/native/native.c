@@ -178,7 +178,9 @@ long bpf_set_hash(struct __sk_buff *skb, __u32 hash)
 long bpf_skb_get_tunnel_key(struct __sk_buff *skb, struct bpf_tunnel_key *key, __u32 size,
 			    __u64 flags)
 {
-	if (now->refusals & NATIVE_NO_KEY || size != sizeof(*key))
+	/* As much as Linux 5.10 has: every kernel since takes that. */
+	if (now->refusals & NATIVE_NO_KEY ||
+	    size != __builtin_offsetof(struct bpf_tunnel_key, local_ipv4))
 		return -EINVAL;
 	key->tunnel_id = now->vni;
 	key->remote_ipv4 = now->remote;
