@@ -61,6 +61,7 @@ joins() {
 refused() {
 	local text=$1 rc=0
 	shift
+	: > "$WORK/refused.log" # the one before has said the same
 	nsenter --net="/run/netns/$LAB-n1" -- "$WEFT" run --store "$ETCD_STORE" --iface wire0 \
 		--state-dir "$WORK/refused" --subnet-file "$WORK/refused.env" "$@" \
 		< /dev/null > "$WORK/refused.log" 2>&1 &
