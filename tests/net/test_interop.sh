@@ -94,10 +94,12 @@ crafted() {
 }
 
 # records rx|tx SOURCE: payloads that the peer saw go that way from this address (in hex). Not ICMP:
-# the far pod has no use for the crafted packets and says so.
+# the far pod has no use for the crafted packets and says so. Nor the last words of a connection of
+# before, to or from TCP port 7000.
 records() {
 	awk -v dir="$1" -v src="$2" '$1 == dir && substr($4, 25, 8) == src &&
-		substr($4, 19, 2) != "01" { print $4 }' "$RECORD"
+		substr($4, 19, 2) != "01" &&
+		!(substr($4, 19, 2) == "06" && substr($4, 41, 8) ~ /^1b58|1b58$/) { print $4 }' "$RECORD"
 }
 
 wire_to_peer() {
