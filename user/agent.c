@@ -645,6 +645,8 @@ static int agent_open(struct agent *a)
 	underlay_on_change(a->underlay, on_peer, on_uplink, a);
 	err = open_endpoints(a);
 	if (err == 0)
+		err = devices_open(a);
+	if (err == 0)
 		err = open_ctl(a);
 	return err;
 }
@@ -664,6 +666,7 @@ static void agent_close(struct agent *a)
 	datapath_close(a->datapath);
 	overlay_dev_close(&a->tun);
 	store_close(a->store);
+	nl_close(a->device_events);
 	nl_close(a->nl);
 	free(a->peers);
 	netconf_free(&a->conf);

@@ -36,6 +36,7 @@ struct agent {
 	struct tracer *tracer;
 	struct monitor *monitor; /* NULL: no --metrics */
 	struct nl *nl; /* requests of our own */
+	struct nl *device_events;
 
 	struct netconf conf;
 	struct lease own; /* this node's lease */
@@ -56,13 +57,14 @@ struct agent {
 	uint32_t mtu; /* of the overlay device, as last configured */
 	enum weft_format format; /* that peers are asked to send */
 
-	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer;
+	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer, *devices_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	uint64_t store_refused; /* states so far */
 	char pin_dir[PATH_MAX / 2];
 	int signal_fd;
 	time_t leases_said; /* when their number was logged */
+	bool devices_amiss; /* something was taken from them and could not be put back */
 	bool incomplete; /* a state was taken over that could not be applied in full */
 	bool waiting; /* for the store's first state */
 	bool withdraw; /* remove everything at the end: the lease is lost */
@@ -108,6 +110,11 @@ uint32_t address_published(const struct options *opt, uint32_t local);
 /* Ask the store for a subnet under this address. */
 void address_join(struct agent *a, uint32_t public_ip);
 void address_start_anew(struct agent *a);
+
+/* agent_devices.c: the devices that are ours, while others change them. */
+
+/* When all of them are made. Logs its own failure. */
+int devices_open(struct agent *a);
 
 /* agent_approve.c: whose leave flows need (--approve). */
 

@@ -313,13 +313,14 @@ void apply_guard(void *arg)
 int apply_device(struct agent *a)
 {
 	uint32_t mtu = underlay_uplink(a->underlay)->mtu - format_overhead(a->format);
+	bool changed;
 	int err;
 
 	/* 68 is the smallest MTU of an IPv4 link (RFC 791). */
 	if (underlay_uplink(a->underlay)->mtu < 68 + format_overhead(a->format))
 		return log_err(-EINVAL, "uplink MTU %u is too small",
 			       underlay_uplink(a->underlay)->mtu);
-	err = overlay_dev_configure(&a->tun, a->conf.network, a->own.subnet, mtu);
+	err = overlay_dev_configure(&a->tun, a->conf.network, a->own.subnet, mtu, &changed);
 	if (err)
 		return err;
 	a->mtu = mtu;

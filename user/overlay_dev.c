@@ -151,7 +151,7 @@ static int get_link(struct nl *nl, const char *name, uint32_t ifindex, struct li
 	return 0;
 }
 
-static int set_link(struct nl *nl, uint32_t ifindex, uint32_t mtu)
+static int set_link(struct nl *nl, uint32_t ifindex, uint32_t mtu, bool *changed)
 {
 	struct link_now now;
 	struct request req;
@@ -171,6 +171,7 @@ static int set_link(struct nl *nl, uint32_t ifindex, uint32_t mtu)
 		mnl_attr_put_u32(req.nlh, IFLA_MTU, mtu);
 	if (now.txqlen < TXQUEUELEN)
 		mnl_attr_put_u32(req.nlh, IFLA_TXQLEN, TXQUEUELEN);
+	*changed = true;
 	return nl_request(nl, req.nlh, NULL, NULL);
 }
 
@@ -221,9 +222,9 @@ static bool is_own_route(const struct rtmsg *rtm, const struct nlattr **tb, uint
 
 	return table == RT_TABLE_MAIN && rtm->rtm_type == RTN_UNICAST && rtm->rtm_tos == 0 &&
 	       rtm->rtm_protocol == RTPROT_STATIC && rtm->rtm_scope == RT_SCOPE_UNIVERSE &&
-	       get_u32(tb[RTA_OIF], 0) == ifindex && dst.len <= 32 && tb[RTA_PREFSRC] &&
-	       prefix4_contains(dst, get_ip4(tb[RTA_PREFSRC])) && !tb[RTA_PRIORITY] &&
-	       !tb[RTA_GATEWAY] && !tb[RTA_VIA] && !tb[RTA_METRICS];
+	       get_u32(tb[RTA_OIF], 0) == ifindex && dst.len <= 32 &&
+	       (!tb[RTA_PREFSRC] || prefix4_contains(dst, get_ip4(tb[RTA_PREFSRC]))) &&
+	       !tb[RTA_PRIORITY] && !tb[RTA_GATEWAY] && !tb[RTA_VIA] && !tb[RTA_METRICS];
 }
 
 static int survey_route(const struct nlmsghdr *nlh, void *arg)
@@ -242,9 +243,12 @@ static int survey_route(const struct nlmsghdr *nlh, void *arg)
 	dst = (struct prefix4){get_ip4(tb[RTA_DST]), rtm->rtm_dst_len};
 	src.local = src.peer = get_ip4(tb[RTA_PREFSRC]);
 	if (dst.addr == s->network.addr && dst.len == s->network.len) {
-		s->has_route = src.local == s->subnet.addr;
+		/* Without a source: see add_route() */
+		s->has_route = !tb[RTA_PREFSRC] || src.local == s->subnet.addr;
 		return 0;
 	}
+	if (!tb[RTA_PREFSRC])
+		return 0;
 	/* The network itself has changed: this is the former one, with the former address. */
 	if (s->n_routes < MAX_STALE)
 		s->routes[s->n_routes++] = dst;
@@ -341,11 +345,11 @@ static int remove_stale(struct nl *nl, const struct survey *s)
  * The new address and route come before the old address goes: with its address the kernel would
  * remove the old route too, and for a moment there would be none.
  */
-static int configure(struct nl *nl, struct survey *s, uint32_t mtu)
+static int configure(struct nl *nl, struct survey *s, uint32_t mtu, bool *changed)
 {
 	const struct address own = {s->subnet.addr, s->subnet.addr, 32};
 	size_t full = MAX_STALE;
-	int err = set_link(nl, s->ifindex, mtu);
+	int err = set_link(nl, s->ifindex, mtu, changed);
 
 	while (err == 0 && full == MAX_STALE) {
 		err = survey(nl, s);
@@ -356,20 +360,22 @@ static int configure(struct nl *nl, struct survey *s, uint32_t mtu)
 		if (err == 0)
 			err = remove_stale(nl, s);
 		full = s->n_addresses > s->n_routes ? s->n_addresses : s->n_routes;
+		*changed |= !s->has_address || !s->has_route || full;
 	}
 	return err;
 }
 
 int overlay_dev_configure(const struct overlay_dev *dev, struct prefix4 network,
-			  struct prefix4 subnet, uint32_t mtu)
+			  struct prefix4 subnet, uint32_t mtu, bool *changed)
 {
 	struct survey s = {.ifindex = dev->ifindex, .network = network, .subnet = subnet};
 	struct nl *nl;
 	int err = nl_open(0, &nl);
 
+	*changed = false;
 	if (err)
 		return log_err(err, "%s: no netlink", dev->ifname);
-	err = configure(nl, &s, mtu);
+	err = configure(nl, &s, mtu, changed);
 	nl_close(nl);
 	return err ? log_err(err, "%s: cannot configure", dev->ifname) : 0;
 }

@@ -35,10 +35,10 @@ void overlay_dev_close(struct overlay_dev *dev);
  * Bring address, MTU, link state and route to the wanted state, changing only what differs:
  * subnet base/32 as the only address inside the network, network route with scope global on the
  * device, preferred source the subnet base, link up. Once made, the route is there at every moment.
- * What an earlier call made for another network is removed.
+ * What an earlier call made for another network is removed. *changed: something did differ.
  */
 int overlay_dev_configure(const struct overlay_dev *dev, struct prefix4 network,
-			  struct prefix4 subnet, uint32_t mtu);
+			  struct prefix4 subnet, uint32_t mtu, bool *changed);
 /* Delete the device by name; 0 when there is none. -EEXIST if name is no TUN device. */
 int overlay_dev_delete(const char *name);
 

@@ -69,6 +69,10 @@ json_t *report_not_ready(const struct agent *a)
 			   ip4_format(up->addr, ip));
 	if (a->datapath)
 		datapath_each_fault(a->datapath, add_fault, reasons);
+	if (a->devices_amiss)
+		add_reason(reasons,
+			   "%s lacks its address or route, or another device of ours is down",
+			   a->tun.ifname);
 	if (a->incomplete)
 		add_reason(reasons, "the store's state could not be applied in full");
 	return reasons;

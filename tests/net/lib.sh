@@ -136,8 +136,8 @@ serve() {
 # Each with an identifier of its own, so that it is a new flow; ping's random ones come back.
 pings() {
 	local id
-	id=$(($(cat "$WORK/ping" 2> /dev/null || echo 1000) + 1))
-	echo $id > "$WORK/ping"
+	id=$(($(cat "$WORK/ping_id" 2> /dev/null || echo 1000) + 1))
+	echo $id > "$WORK/ping_id"
 	at "$1" ping -q -e $id -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"
 }
 tcp() { at "$1" timeout $((60 * SLOWNESS)) "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }

@@ -193,6 +193,48 @@ underlay_mtu() {
 	check "none was lost" load_lossless
 }
 
+# The overlay device, and what else is the agent's
+
+# devices_whole DEVICE…: they are there and up, flannel0 with its address and route
+devices_whole() {
+	local dev
+	for dev; do
+		at 1 ip -o link show dev "$dev" up | grep -q LOWER_UP || return
+	done
+	[ "$(at 1 ip -4 -o addr show dev flannel0 | awk '{ print $4 }')" = 10.244.1.0/32 ] &&
+		[ "$(at 1 ip route show 10.244.0.0/16)" = "10.244.0.0/16 dev flannel0 proto static src 10.244.1.0 " ]
+}
+
+# spoiled COMMAND…: what it takes away is back within the time
+spoiled() {
+	local rc=0
+	load_start && sleep 0.2 || return
+	"$@" && within $BACK_S devices_whole flannel0 flannel0-tx flannel0-rx &&
+		within $BACK_S status_is 1 ready true || rc=1
+	load_end && return $rc
+}
+
+# A running flow does not notice
+spoiled_unseen() { spoiled "$@" && flow_whole 1p1 2p1 && flow_whole 2p1 1p1 && fast_after_all; }
+# The approvals are gone with the device: what has to ask while there is none is lost
+spoiled_shortly() { spoiled "$@" && gap_below 1000 && fast_after_all; }
+
+overlay_device() {
+	check "flannel0 is set down: it is as before within $BACK_S s, a running flow loses nothing" \
+		spoiled_unseen at 1 ip link set flannel0 down
+	check "flannel0 loses its address" spoiled_unseen at 1 ip addr flush dev flannel0
+	check "flannel0 loses its route" spoiled_unseen at 1 ip route del 10.244.0.0/16
+	check "the network's route is led elsewhere" \
+		spoiled_unseen at 1 ip route replace 10.244.0.0/16 dev cni0
+	check "the merging pair is set down" spoiled_unseen at 1 ip link set flannel0-rx down
+	check "the merging pair is deleted" spoiled_unseen at 1 ip link del flannel0-tx
+	check "flannel0 is deleted: it is there again, a gap of less than a second" \
+		spoiled_shortly at 1 ip link del flannel0
+	check "flannel0 is moved away: another one is there" \
+		spoiled_shortly at 1 ip link set flannel0 netns "$(place_ns 1p2)"
+	at 1p2 ip link del flannel0
+}
+
 # The bridge
 
 bridge_new() {
@@ -311,6 +353,7 @@ for i in 1 2; do held $i > "$WORK/held$i"; done
 
 uplink
 underlay_mtu
+overlay_device
 check "the bridge is deleted and made anew: its pods are fast again within $BACK_S s" \
 	disturbed $((1000 + BACK_S * 1000)) bridge_new
 check "its hooks are those of the new one" bridge_held

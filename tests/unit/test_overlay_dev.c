@@ -82,11 +82,21 @@ static struct overlay_dev opened(void)
 	return dev;
 }
 
+/* Returns whether something did differ. */
+static bool configure(const struct overlay_dev *dev, struct prefix4 net, struct prefix4 sub,
+		      uint32_t mtu)
+{
+	bool changed;
+
+	assert_int_equal(overlay_dev_configure(dev, net, sub, mtu, &changed), 0);
+	return changed;
+}
+
 static struct overlay_dev configured(void)
 {
 	struct overlay_dev dev = opened();
 
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	configure(&dev, network, subnet, 1472);
 	return dev;
 }
 
@@ -214,7 +224,7 @@ static void test_changes_nothing_that_is_right(void **state)
 	(void)state;
 	run("ip link set " NAME " txqueuelen 5000");
 	nl = watch();
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	assert_false(configure(&dev, network, subnet, 1472));
 	assert_string_equal(noted(nl), "");
 	assert_non_null(strstr(output("ip link show " NAME), "qlen 5000"));
 	overlay_dev_close(&dev);
@@ -243,7 +253,7 @@ static void test_follows_a_new_mtu(void **state)
 	struct nl *nl = watch();
 
 	(void)state;
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1372), 0);
+	assert_true(configure(&dev, network, subnet, 1372));
 	assert_string_equal(noted(nl), "");
 	assert_non_null(strstr(output("ip link show " NAME), "mtu 1372 "));
 	overlay_dev_close(&dev);
@@ -255,7 +265,7 @@ static void test_new_subnet_replaces_the_route_before_the_old_address_goes(void 
 	struct nl *nl = watch();
 
 	(void)state;
-	assert_int_equal(overlay_dev_configure(&dev, network, other, 1472), 0);
+	assert_true(configure(&dev, network, other, 1472));
 	assert_string_equal(noted(nl), "+addr +route -addr ");
 	assert_string_equal(addresses(), "10.244.2.0/32 scope global\n");
 	assert_string_equal(routes(), ROUTE("10.244.0.0/16", "10.244.2.0"));
@@ -269,7 +279,7 @@ static void test_new_network_takes_the_old_route_and_address_away(void **state)
 	struct overlay_dev dev = configured();
 
 	(void)state;
-	assert_int_equal(overlay_dev_configure(&dev, new_network, new_subnet, 1472), 0);
+	assert_true(configure(&dev, new_network, new_subnet, 1472));
 	assert_string_equal(addresses(), "10.245.7.0/32 scope global\n");
 	assert_string_equal(routes(), ROUTE("10.245.0.0/16", "10.245.7.0"));
 	overlay_dev_close(&dev);
@@ -282,7 +292,7 @@ static void test_wider_network_keeps_the_address(void **state)
 	struct nl *nl = watch();
 
 	(void)state;
-	assert_int_equal(overlay_dev_configure(&dev, wide, subnet, 1472), 0);
+	assert_true(configure(&dev, wide, subnet, 1472));
 	assert_string_equal(noted(nl), "+route -route ");
 	assert_string_equal(addresses(), "10.244.1.0/32 scope global\n");
 	assert_string_equal(routes(), ROUTE("10.240.0.0/12", "10.244.1.0"));
@@ -298,14 +308,14 @@ static void test_repairs_what_others_left(void **state)
 	run("ip link set " NAME " up mtu 1400 && ip addr add 10.244.1.0/16 dev " NAME);
 	run("ip addr add 10.244.9.0/32 dev " NAME " && ip addr add 10.244.8.1/24 dev " NAME);
 	run("ip addr add 10.244.1.0 peer 10.244.3.0/32 dev " NAME);
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	assert_true(configure(&dev, network, subnet, 1472));
 	assert_string_equal(addresses(), "10.244.1.0/32 scope global\n");
 	assert_string_equal(routes(), ROUTE("10.244.0.0/16", "10.244.1.0"));
 	run("ip route replace 10.244.0.0/16 dev " NAME);
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	assert_true(configure(&dev, network, subnet, 1472));
 	assert_string_equal(routes(), ROUTE("10.244.0.0/16", "10.244.1.0"));
 	run("ip link set " NAME " down");
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	assert_true(configure(&dev, network, subnet, 1472));
 	assert_string_equal(routes(), ROUTE("10.244.0.0/16", "10.244.1.0"));
 	overlay_dev_close(&dev);
 }
@@ -320,7 +330,7 @@ static void test_removes_any_number_of_left_overs(void **state)
 		snprintf(command, sizeof(command), "ip addr add 10.244.%d.0/32 dev " NAME, i);
 		run(command);
 	}
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	assert_true(configure(&dev, network, subnet, 1472));
 	assert_string_equal(addresses(), "10.244.1.0/32 scope global\n");
 	overlay_dev_close(&dev);
 }
@@ -335,7 +345,7 @@ static void test_leaves_what_is_not_its_own(void **state)
 	    "src 10.244.1.0");
 	run("ip link add br0 type bridge && ip link set br0 up");
 	run("ip addr add 10.244.5.5/32 dev br0");
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	configure(&dev, network, subnet, 1472);
 	assert_string_equal(addresses(), "10.244.1.0/32 scope global\n192.0.2.1/32 scope global\n");
 	assert_string_equal(routes(), ROUTE("10.244.0.0/16", "10.244.1.0")
 					      ROUTE("172.16.0.0/12", "10.244.1.0"));
@@ -387,17 +397,19 @@ static void test_names_of_full_length(void **state)
 	(void)state;
 	assert_int_equal(overlay_dev_open("a.name-of-15-ch", 1, true, &dev), 0);
 	assert_string_equal(dev.ifname, "a.name-of-15-ch");
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), 0);
+	configure(&dev, network, subnet, 1472);
 	overlay_dev_close(&dev);
 }
 
 static void test_configure_of_a_deleted_device_fails(void **state)
 {
 	struct overlay_dev dev = opened();
+	bool changed;
 
 	(void)state;
 	run("ip link del " NAME);
-	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472), -ENODEV);
+	assert_int_equal(overlay_dev_configure(&dev, network, subnet, 1472, &changed), -ENODEV);
+	assert_false(changed);
 	overlay_dev_close(&dev);
 }
 
