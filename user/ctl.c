@@ -487,7 +487,7 @@ static void ctl_free(struct ctl *ctl)
 	free(ctl);
 }
 
-static int ctl_open(struct ctl *ctl)
+static int ctl_bind(struct ctl *ctl)
 {
 	int err;
 
@@ -499,10 +499,20 @@ static int ctl_open(struct ctl *ctl)
 	if (ctl->done_fd < 0 || ctl->spare_fd < 0)
 		return -errno;
 	ctl->fd = bind_socket(&ctl->addr);
-	if (ctl->fd < 0)
-		return ctl->fd;
+	return ctl->fd < 0 ? ctl->fd : 0;
+}
+
+static int ctl_open(struct ctl *ctl)
+{
+	int err = ctl_bind(ctl);
+
+	if (err)
+		return log_err(err, "cannot open the control socket in %s", ctl->config.state_dir);
 	err = give_to_group(ctl);
-	return err ? err : ctl_watch(ctl);
+	if (err)
+		return err;
+	err = ctl_watch(ctl);
+	return err ? log_err(err, "cannot watch the control socket") : 0;
 }
 
 int ctl_listen(struct loop *loop, const struct ctl_config *config, struct ctl **out)

@@ -37,7 +37,7 @@ struct ctl_config {
 /*
  * Replaces a stale socket file; the caller holds the state directory's lock. With a group the
  * directory and the socket are given to it, which takes CAP_CHOWN or a member. The names in config
- * stay the caller's.
+ * stay the caller's. Logs its own failure.
  */
 int ctl_listen(struct loop *loop, const struct ctl_config *config, struct ctl **out);
 void ctl_close(struct ctl *ctl);
