@@ -47,6 +47,8 @@ struct maps {
 	/* Own view. */
 	struct peer_entry *entries;
 	size_t n_entries;
+	bool stale; /* the maps have more than is known here: something could not be deleted */
+	bool members_known; /* their map holds these entries' addresses and no other */
 	struct prefix_entry *prefixes; /* sorted by address */
 	size_t n_prefixes;
 	uint32_t network;
@@ -149,8 +151,7 @@ static int adopt_peers(struct maps *m)
 	m->entries = calloc(WEFT_MAX_PEERS, sizeof(*m->entries));
 	m->free_slots = calloc(WEFT_MAX_PEERS, sizeof(*m->free_slots));
 	m->pending_slots = calloc(WEFT_MAX_PEERS, sizeof(*m->pending_slots));
-	m->ep_dirty = calloc(WEFT_MAX_ENDPOINTS, 1);
-	if (!used || !m->entries || !m->free_slots || !m->pending_slots || !m->ep_dirty)
+	if (!used || !m->entries || !m->free_slots || !m->pending_slots)
 		return -ENOMEM;
 	for (size_t i = 0; i < WEFT_MAX_ROUTES; i++)
 		adopt_slot(m, m->cells[i].value, used);
@@ -163,6 +164,25 @@ static int adopt_peers(struct maps *m)
 	/* What an earlier agent changed last may still be in some program's hands. */
 	wait_grace_period();
 	return 0;
+}
+
+static void forget_tables(struct maps *m)
+{
+	free(take_ptr(m->entries));
+	free(take_ptr(m->prefixes));
+	free(take_ptr(m->free_slots));
+	free(take_ptr(m->pending_slots));
+	m->n_entries = m->n_prefixes = m->n_free = m->n_pending = 0;
+}
+
+/* Our own view is what the maps hold: at first, and when they hold what they should not. */
+static int adopt_tables(struct maps *m)
+{
+	int err;
+
+	forget_tables(m);
+	err = adopt_prefixes(m);
+	return err ? err : adopt_peers(m);
 }
 
 /* What no configuration may be published without; an earlier agent's stays. */
@@ -188,11 +208,10 @@ int maps_open(const struct map_fds *fds, struct maps **out)
 	if (!m)
 		return -ENOMEM;
 	m->fds = *fds;
-	err = map_all(m);
+	m->ep_dirty = calloc(WEFT_MAX_ENDPOINTS, 1);
+	err = m->ep_dirty ? map_all(m) : -ENOMEM;
 	if (err == 0)
-		err = adopt_prefixes(m);
-	if (err == 0)
-		err = adopt_peers(m);
+		err = adopt_tables(m);
 	if (err == 0)
 		err = adopt_state(m);
 	if (err) {
@@ -217,10 +236,7 @@ void maps_close(struct maps *m)
 	unmap(m->cells, CELLS_BYTES);
 	unmap(m->peers, PEERS_BYTES);
 	unmap(m->endpoints, ENDPOINTS_BYTES);
-	free(m->entries);
-	free(m->prefixes);
-	free(m->free_slots);
-	free(m->pending_slots);
+	forget_tables(m);
 	free(m->ep_dirty);
 	free(m);
 }
@@ -312,11 +328,18 @@ static int prefix_write(struct maps *m, const struct prefix_entry *p)
 	return 0;
 }
 
-static void prefix_delete(struct maps *m, const struct prefix_entry *p)
+static int delete_elem(int fd, const void *key, const char *what)
+{
+	if (bpf_map_delete_elem(fd, key) == 0 || errno == ENOENT)
+		return 0;
+	return log_err(-errno, "%s", what);
+}
+
+static int prefix_delete(struct maps *m, const struct prefix_entry *p)
 {
 	struct weft_prefix key = {.prefixlen = p->len, .addr = htonl(p->addr)};
 
-	bpf_map_delete_elem(m->fds.prefixes, &key);
+	return delete_elem(m->fds.prefixes, &key, "table of long prefixes");
 }
 
 static struct prefix_entry *prefix_find(const struct maps *m, uint32_t addr)
@@ -412,13 +435,14 @@ static int plan_build(struct maps *m, struct plan *plan, uint32_t network, uint8
 	return err;
 }
 
+/* Those that an earlier agent was given are there, unless it lost the map, or died on its way. */
 static int write_members(struct maps *m, const struct plan *plan)
 {
 	for (size_t i = 0; i < plan->n_entries; i++) {
 		__be32 key = htonl(plan->entries[i].public_ip);
 		uint32_t one = 1;
 
-		if (entry_find(m, plan->entries[i].public_ip))
+		if (m->members_known && entry_find(m, plan->entries[i].public_ip))
 			continue;
 		if (bpf_map_update_elem(m->fds.members, &key, &one, BPF_ANY))
 			return log_err(-errno, "member table");
@@ -441,30 +465,68 @@ static int write_prefixes(struct maps *m, const struct plan *plan)
 	return 0;
 }
 
-static void delete_stale_prefixes(struct maps *m, const struct plan *plan)
+static int delete_stale_prefixes(struct maps *m, const struct plan *plan)
 {
+	int err = 0;
 	size_t j = 0;
 
-	for (size_t i = 0; i < m->n_prefixes; i++) {
+	for (size_t i = 0; i < m->n_prefixes && err == 0; i++) {
 		while (j < plan->n_prefixes && plan->prefixes[j].addr < m->prefixes[i].addr)
 			j++;
 		if (j == plan->n_prefixes || plan->prefixes[j].addr != m->prefixes[i].addr ||
 		    plan->prefixes[j].len != m->prefixes[i].len)
-			prefix_delete(m, &m->prefixes[i]);
+			err = prefix_delete(m, &m->prefixes[i]);
 	}
+	return err;
 }
 
-static void delete_stale_peers(struct maps *m, const struct plan *plan)
+static const struct peer_entry *planned(const struct plan *plan, uint32_t public_ip)
+{
+	const struct peer_entry key = {.public_ip = public_ip};
+
+	return bsearch(&key, plan->entries, plan->n_entries, sizeof(key), compare_entry);
+}
+
+static int delete_member(struct maps *m, __be32 addr)
+{
+	return delete_elem(m->fds.members, &addr, "member table");
+}
+
+/* Whatever is in the map, and not only what is known to be. */
+static int delete_stray_members(struct maps *m, const struct plan *plan)
+{
+	__be32 key, next;
+	bool more = bpf_map_get_next_key(m->fds.members, NULL, &next) == 0;
+	int err = 0;
+
+	while (more && err == 0) {
+		key = next;
+		more = bpf_map_get_next_key(m->fds.members, &key, &next) == 0;
+		if (!planned(plan, ntohl(key)))
+			err = delete_member(m, key);
+	}
+	return err;
+}
+
+static int delete_stale_members(struct maps *m, const struct plan *plan)
+{
+	int err = 0;
+
+	if (!m->members_known)
+		return delete_stray_members(m, plan);
+	for (size_t i = 0; i < m->n_entries && err == 0; i++)
+		if (!planned(plan, m->entries[i].public_ip))
+			err = delete_member(m, htonl(m->entries[i].public_ip));
+	return err;
+}
+
+/* An agent that died while flipping a peer leaves two slots for it. */
+static void release_stale_slots(struct maps *m, const struct plan *plan)
 {
 	for (size_t i = 0; i < m->n_entries; i++) {
 		const struct peer_entry *old = &m->entries[i];
-		const struct peer_entry *kept =
-			bsearch(old, plan->entries, plan->n_entries, sizeof(*old), compare_entry);
-		__be32 key = htonl(old->public_ip);
+		const struct peer_entry *kept = planned(plan, old->public_ip);
 
-		if (!kept)
-			bpf_map_delete_elem(m->fds.members, &key);
-		/* An agent that died while flipping a peer leaves two slots for it. */
 		if (!kept || kept->slot != old->slot)
 			slot_release(m, old->slot);
 	}
@@ -483,27 +545,37 @@ static void plan_undo(struct maps *m, const struct plan *plan)
 	}
 }
 
-static void plan_commit(struct maps *m, struct plan *plan)
+static int plan_commit(struct maps *m, struct plan *plan)
 {
+	int err, member_err;
+
 	for (uint32_t i = 0; i < WEFT_MAX_ROUTES; i++)
 		if (m->cells[i].value != plan->cells[i])
 			store_word(&m->cells[i].value, plan->cells[i]); /* rule 1 */
-	delete_stale_prefixes(m, plan);
-	delete_stale_peers(m, plan);
+	err = delete_stale_prefixes(m, plan);
+	member_err = delete_stale_members(m, plan);
+	m->stale = err != 0;
+	m->members_known = member_err == 0;
+	/* A prefix that is still there leads to its slot. */
+	if (err == 0)
+		release_stale_slots(m, plan);
 	free(m->entries);
 	free(m->prefixes);
 	m->entries = take_ptr(plan->entries);
 	m->n_entries = plan->n_entries;
 	m->prefixes = take_ptr(plan->prefixes);
 	m->n_prefixes = plan->n_prefixes;
+	return err ? err : member_err;
 }
 
 static int set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
 		      const struct datapath_route *routes, size_t n)
 {
 	struct plan plan = {};
-	int err = plan_build(m, &plan, network, cell_shift, routes, n);
+	int err = m->stale ? adopt_tables(m) : 0;
 
+	if (err == 0)
+		err = plan_build(m, &plan, network, cell_shift, routes, n);
 	if (err == 0)
 		err = write_members(m, &plan);
 	if (err == 0)
@@ -513,7 +585,7 @@ static int set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
 	} else {
 		m->network = network;
 		m->cell_shift = cell_shift;
-		plan_commit(m, &plan);
+		err = plan_commit(m, &plan);
 	}
 	plan_free(&plan);
 	return err;
@@ -552,14 +624,19 @@ static int flip_slot(struct maps *m, const struct peer_entry *entry, uint32_t sl
 {
 	uint32_t first = (entry->addr - m->network) >> m->cell_shift;
 	uint32_t last = (entry->addr + ~prefix4_mask(entry->len) - m->network) >> m->cell_shift;
-	struct prefix_entry *p;
+	struct prefix_entry *p, flipped;
+	int err;
 
 	if (entry->len > 32 - m->cell_shift) {
 		p = prefix_find(m, entry->addr);
 		if (!p)
 			return -ENOENT;
-		p->value = slot;
-		return prefix_write(m, p);
+		flipped = *p;
+		flipped.value = slot;
+		err = prefix_write(m, &flipped);
+		if (err == 0)
+			*p = flipped;
+		return err;
 	}
 	for (uint32_t cell = first; cell <= last && cell < WEFT_MAX_ROUTES; cell++)
 		store_word(&m->cells[cell].value, slot);
