@@ -26,8 +26,13 @@
 
 static void on_peer(uint32_t public_ip, void *arg)
 {
-	apply_peer(arg, public_ip, false);
-	apply_table_soon(arg);
+	struct agent *a = arg;
+
+	if (apply_peer(a, public_ip, false)) {
+		a->incomplete = true;
+		loop_timer_arm(a->reload_timer, RETRY_MS, 0);
+	}
+	apply_table_soon(a);
 }
 
 /* The uplink may have been replaced by a new device of the same name. */
@@ -161,8 +166,8 @@ static void accept_state(struct agent *a, struct netconf *next)
 		address_start_anew(a);
 		return;
 	}
-	apply_take(a, next, &own);
-	a->incomplete = apply_all(a) != 0;
+	a->incomplete = apply_take(a, next, &own) || apply_all(a);
+	netconf_free(next);
 	if (a->incomplete) {
 		snprintf(a->store_error, sizeof(a->store_error),
 			 "%.160s: could not be applied in full; trying again", source);
@@ -319,7 +324,7 @@ static int read_first_state(struct agent *a, char error[NETCONF_ERROR_LEN])
 	if (err == 0)
 		err = apply_find_own(&first, a->public_ip, &own, error);
 	if (err == 0)
-		apply_take(a, &first, &own);
+		err = apply_take(a, &first, &own);
 	netconf_free(&first);
 	return err;
 }

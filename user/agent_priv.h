@@ -77,8 +77,8 @@ struct agent {
 /* Own lease of conf for public_ip; -ENOENT, with the reason in error, when it holds none. */
 int apply_find_own(const struct netconf *conf, uint32_t public_ip, struct lease *out,
 		   char error[NETCONF_ERROR_LEN]);
-/* Take *next over as the configuration in force; it is empty then. */
-void apply_take(struct agent *a, struct netconf *next, const struct lease *own);
+/* Take *next over as the configuration in force; it is empty then. -ENOMEM: nothing has changed. */
+int apply_take(struct agent *a, struct netconf *next, const struct lease *own);
 /* The format that a node with this lease is to be sent. */
 enum weft_format apply_format(const struct agent *a, const struct lease *own);
 /* Is it the lease that this node goes by? */
@@ -91,7 +91,7 @@ int apply_device(struct agent *a);
  * One peer's header from the underlay's view of it. keep: a header with MACs, adopted perhaps,
  * stays as long as there is none better.
  */
-void apply_peer(struct agent *a, uint32_t public_ip, bool keep);
+int apply_peer(struct agent *a, uint32_t public_ip, bool keep);
 void apply_endpoint(struct agent *a, const struct endpoint *ep);
 /* Rebuild the slow path's table soon; many calls make one table. */
 void apply_table_soon(struct agent *a);

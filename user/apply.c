@@ -95,14 +95,48 @@ enum weft_format apply_format(const struct agent *a, const struct lease *own)
 	return own->format < WEFT_FORMAT_MAX ? own->format : WEFT_FORMAT_UDP;
 }
 
-void apply_take(struct agent *a, struct netconf *next, const struct lease *own)
+bool apply_is_own(const struct agent *a, const struct lease *lease)
 {
-	a->n_peers = 0;
+	return lease->subnet.addr == a->own.subnet.addr && lease->subnet.len == a->own.subnet.len;
+}
+
+/* A lease of ours besides the own one is one of old, and leads nowhere. */
+static bool is_used(const struct agent *a, const struct lease *lease)
+{
+	return apply_is_own(a, lease) ||
+	       (netconf_is_routed(&a->conf, lease) && lease->public_ip != a->public_ip);
+}
+
+/* Nodes, each with its first lease. */
+static void collect_peers(struct agent *a)
+{
+	size_t n = 0, unique = 0;
+
+	for (size_t i = 0; i < a->conf.n_leases; i++)
+		if (is_used(a, &a->conf.leases[i]) && !apply_is_own(a, &a->conf.leases[i]))
+			a->peers[n++] = &a->conf.leases[i];
+	qsort(a->peers, n, sizeof(*a->peers), compare_owner);
+	for (size_t i = 0; i < n; i++)
+		if (i == 0 || a->peers[i]->public_ip != a->peers[i - 1]->public_ip)
+			a->peers[unique++] = a->peers[i];
+	a->n_peers = unique;
+}
+
+int apply_take(struct agent *a, struct netconf *next, const struct lease *own)
+{
+	const struct lease **peers = calloc(next->n_leases + 1, sizeof(*peers));
+
+	if (!peers)
+		return -ENOMEM;
+	free(a->peers);
+	a->peers = peers;
 	netconf_free(&a->conf);
 	a->conf = *next;
 	*next = (struct netconf){};
 	a->own = *own;
 	a->format = apply_format(a, own);
+	collect_peers(a);
+	return 0;
 }
 
 static void build_peer(const struct agent *a, const struct lease *lease, const struct nexthop *hop,
@@ -135,19 +169,19 @@ static void build_peer(const struct agent *a, const struct lease *lease, const s
 	peer->flags = WEFT_PEER_RESOLVED;
 }
 
-void apply_peer(struct agent *a, uint32_t public_ip, bool keep)
+int apply_peer(struct agent *a, uint32_t public_ip, bool keep)
 {
 	const struct lease *lease = find_peer(a, public_ip);
 	struct weft_peer peer;
 	struct nexthop hop;
 
 	if (!a->datapath || !lease || underlay_nexthop(a->underlay, public_ip, &hop))
-		return;
+		return 0;
 	if (keep && !hop.resolved &&
 	    (!hop.ifindex || datapath_peer_is_resolved(a->datapath, public_ip)))
-		return;
+		return 0;
 	build_peer(a, lease, &hop, &peer);
-	datapath_set_peer(a->datapath, public_ip, &peer);
+	return datapath_set_peer(a->datapath, public_ip, &peer);
 }
 
 int apply_config(struct agent *a)
@@ -181,18 +215,6 @@ int apply_config(struct agent *a)
 	return datapath_set_config(a->datapath, &config);
 }
 
-bool apply_is_own(const struct agent *a, const struct lease *lease)
-{
-	return lease->subnet.addr == a->own.subnet.addr && lease->subnet.len == a->own.subnet.len;
-}
-
-/* A lease of ours besides the own one is one of old, and leads nowhere. */
-static bool is_used(const struct agent *a, const struct lease *lease)
-{
-	return apply_is_own(a, lease) ||
-	       (netconf_is_routed(&a->conf, lease) && lease->public_ip != a->public_ip);
-}
-
 static int apply_routes(struct agent *a)
 {
 	_free_ struct datapath_route *routes = calloc(a->conf.n_leases + 1, sizeof(*routes));
@@ -216,26 +238,6 @@ static int apply_routes(struct agent *a)
 				   n);
 }
 
-static int collect_peers(struct agent *a)
-{
-	size_t n = 0, unique = 0;
-
-	a->n_peers = 0;
-	free(a->peers);
-	a->peers = calloc(a->conf.n_leases + 1, sizeof(*a->peers));
-	if (!a->peers)
-		return -ENOMEM;
-	for (size_t i = 0; i < a->conf.n_leases; i++)
-		if (is_used(a, &a->conf.leases[i]) && !apply_is_own(a, &a->conf.leases[i]))
-			a->peers[n++] = &a->conf.leases[i];
-	qsort(a->peers, n, sizeof(*a->peers), compare_owner);
-	for (size_t i = 0; i < n; i++)
-		if (i == 0 || a->peers[i]->public_ip != a->peers[i - 1]->public_ip)
-			a->peers[unique++] = a->peers[i];
-	a->n_peers = unique;
-	return 0;
-}
-
 static void peer_ips(const struct agent *a, uint32_t *out)
 {
 	for (size_t i = 0; i < a->n_peers; i++)
@@ -245,14 +247,17 @@ static void peer_ips(const struct agent *a, uint32_t *out)
 static int apply_peers(struct agent *a)
 {
 	_free_ uint32_t *ips = calloc(a->conf.n_leases + 1, sizeof(*ips));
-	int err = collect_peers(a);
+	int err;
 
-	if (!ips || err)
+	if (!ips)
 		return -ENOMEM;
 	peer_ips(a, ips);
 	err = underlay_set_peers(a->underlay, ips, a->n_peers);
-	for (size_t i = 0; i < a->n_peers && err == 0; i++)
-		apply_peer(a, ips[i], true);
+	for (size_t i = 0; i < a->n_peers; i++) {
+		int peer_err = apply_peer(a, ips[i], true);
+
+		err = err ? err : peer_err;
+	}
 	return err;
 }
 
