@@ -13,6 +13,7 @@
 #include "agent_priv.h"
 #include "log.h"
 #include "netlink.h"
+#include "orphan.h"
 #include "pins.h"
 #include "privilege.h"
 #include "rtnl.h"
@@ -718,6 +719,7 @@ static int confine(const struct options *options, char pin_dir[PATH_MAX / 2])
 	if (options->datapath != DATAPATH_TUN &&
 	    pins_locate(options->state_dir, pin_dir, PATH_MAX / 2))
 		pin_dir[0] = '\0';
+	orphans_collect();
 	err = privilege_drop(options->group, strncmp(pin_dir, "/proc/", 6) == 0);
 	if (err == 0)
 		syscall_filter_start();
@@ -738,6 +740,7 @@ static enum weft_exit run(const struct options *options, const char *pin_dir, bo
 		a = (struct agent){.opt = options, .signal_fd = -1};
 		snprintf(a.pin_dir, sizeof(a.pin_dir), "%s", pin_dir);
 		err = agent_open(&a);
+		orphans_release();
 		if (err == 0)
 			serve(&a);
 		else if (a.status == EXIT_STOPPED)

@@ -4,6 +4,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <libmnl/libmnl.h>
 #include <linux/if_link.h>
@@ -26,21 +27,26 @@ int attach_link_info(int fd, struct dev_link_info *info)
 	return bpf_obj_get_info_by_fd(fd, info, &len) ? -errno : 0;
 }
 
-/* 0 when the pinned link now runs prog_fd; -ENOLINK when it is dead or for another device. */
-static int update_link(const char *pin, uint32_t ifindex, int prog_fd)
+/* The link now runs prog_fd; -ENOLINK when it is dead or for another device. */
+static int update_link(int fd, uint32_t ifindex, int prog_fd)
 {
 	struct dev_link_info info;
-	_close_ int fd = bpf_obj_get(pin);
-	int err;
+	int err = attach_link_info(fd, &info);
 
-	if (fd < 0)
-		return -errno;
-	err = attach_link_info(fd, &info);
 	if (err)
 		return err;
 	if (info.ifindex != ifindex)
 		return -ENOLINK;
 	return bpf_link_update(fd, prog_fd, NULL) ? -errno : 0;
+}
+
+/* Its descriptor, or -errno as of update_link(); -ENOENT when there is no pin. */
+static int update_pinned(const char *pin, uint32_t ifindex, int prog_fd)
+{
+	_close_ int fd = bpf_obj_get(pin);
+	int err = fd < 0 ? -errno : update_link(fd, ifindex, prog_fd);
+
+	return err ? err : take_fd(&fd);
 }
 
 static enum bpf_attach_type attach_type(enum weft_hook hook)
@@ -59,33 +65,41 @@ static int find_orphan(uint32_t ifindex, enum weft_hook hook)
 }
 
 /* A pin that is lost does not end the link as long as somebody holds it: two would run then. */
-static int adopt_orphan(uint32_t ifindex, enum weft_hook hook, int prog_fd)
+static int update_unpinned(int held, uint32_t ifindex, enum weft_hook hook, int prog_fd)
 {
-	_close_ int fd = find_orphan(ifindex, hook);
+	_close_ int fd = held >= 0 ? fcntl(held, F_DUPFD_CLOEXEC, 0) : -1;
+	int err = fd < 0 ? -ENOLINK : update_link(fd, ifindex, prog_fd);
 
+	if (err == 0)
+		return take_fd(&fd);
+	cleanup_close(&fd);
+	fd = find_orphan(ifindex, hook);
 	if (fd < 0)
 		return fd;
 	return bpf_link_update(fd, prog_fd, NULL) ? -errno : take_fd(&fd);
 }
 
-int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd)
+int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd, int *held)
 {
 	/* What the kernel offers where a driver knows no XDP comes behind GRO, too late for us. */
 	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts,
 			    .flags = hook_is_xdp(hook) ? XDP_FLAGS_DRV_MODE : 0);
-	int err = update_link(pin, ifindex, prog_fd);
-	_close_ int fd = -1;
+	_close_ int fd = update_pinned(pin, ifindex, prog_fd);
+	bool pinned = fd >= 0;
 
-	if (err != -ENOENT && err != -ENOLINK)
-		return err;
-	if (err == -ENOLINK && unlink(pin))
+	if (fd == -ENOLINK && unlink(pin))
 		return -errno;
-	fd = adopt_orphan(ifindex, hook, prog_fd);
+	if (fd == -ENOENT || fd == -ENOLINK)
+		fd = update_unpinned(*held, ifindex, hook, prog_fd);
 	if (fd == -ENOENT)
 		fd = bpf_link_create(prog_fd, ifindex, attach_type(hook), &opts);
 	if (fd < 0)
 		return fd;
-	return bpf_obj_pin(fd, pin) ? -errno : 0;
+	if (!pinned && bpf_obj_pin(fd, pin))
+		return -errno;
+	cleanup_close(held);
+	*held = take_fd(&fd);
+	return 0;
 }
 
 void detach_orphan(uint32_t ifindex, enum weft_hook hook)

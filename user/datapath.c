@@ -1,52 +1,23 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-#include "datapath.h"
+#include "datapath_priv.h"
 
 #include <bpf/bpf.h>
-#include <bpf/libbpf.h>
 #include <dirent.h>
 #include <errno.h>
-#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 
 #include "attach.h"
 #include "log.h"
-#include "maps.h"
 #include "pins.h"
 #include "reason.h"
 #include "util.h"
-#include "weft.skel.h"
 
 /* Enough for a new pod or a moved peer to be noticed at once, seen by a person. */
 #define HINT_REST_MS 50
 /* How soon a program or a pin that somebody removed is back, and the next attempt if it is not. */
 #define REPAIR_MS 1000
 #define RETRY_MS 5000
-
-struct attachment {
-	enum weft_hook hook;
-	uint32_t ifindex;
-	bool link; /* false: a clsact filter */
-};
-
-struct datapath {
-	char dir[PATH_MAX / 2];
-	struct weft_bpf *skel;
-	struct maps *maps;
-	bool tcx; /* false: clsact */
-	uint32_t older; /* version whose maps are to go; 0: none */
-	bool made_maps; /* there were none of this version yet */
-	bool migrates; /* from it: its state is there until ours is complete */
-	bool complete; /* the maps are */
-	bool probe; /* attach mode auto: TCX may turn out to be missing */
-	struct attachment *attachments;
-	size_t n_attachments;
-	struct ring_buffer *hints;
-	struct loop *loop;
-	struct loop_timer *hint_timer, *repair_timer;
-	void (*hint_fn)(const struct weft_hint *hint, void *arg);
-	void *hint_arg;
-};
 
 /* libbpf's own messages one level down: what matters is reported by the caller. */
 static int print_libbpf(enum libbpf_print_level level, const char *fmt, va_list args)
@@ -85,185 +56,10 @@ static const struct bpf_program *hook_program(const struct datapath *dp, enum we
 	}
 }
 
-static void map_pin_path(const struct datapath *dp, const struct bpf_map *map, char path[PATH_MAX])
-{
-	pins_map_path(dp->dir, WEFT_ABI_VERSION, bpf_map__name(map), path);
-}
-
 static void link_pin_path(const char *dir, enum weft_hook hook, uint32_t ifindex,
 			  char path[PATH_MAX])
 {
 	snprintf(path, PATH_MAX, "%s/links/%s-%u", dir, hook_name(hook), ifindex);
-}
-
-/* All but what goes with the programs, see weft/trace.h. */
-static bool is_pinned(const struct datapath *dp, const struct bpf_map *map)
-{
-	return map != dp->skel->maps.traces && map != dp->skel->maps.bss;
-}
-
-static bool same_layout(const struct bpf_map *map, const struct bpf_map_info *info)
-{
-	return info->type == bpf_map__type(map) && info->key_size == bpf_map__key_size(map) &&
-	       info->value_size == bpf_map__value_size(map);
-}
-
-static int open_older(const struct datapath *dp, const struct bpf_map *map)
-{
-	char path[PATH_MAX];
-
-	if (!dp->older)
-		return -ENOENT;
-	pins_map_path(dp->dir, dp->older, bpf_map__name(map), path);
-	return bpf_obj_get(path);
-}
-
-/* Both versions' programs go on with one map of counters: what is counted never falls. */
-static int share_older(struct datapath *dp, struct bpf_map *map)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-	_close_ int fd = map == dp->skel->maps.counters ? open_older(dp, map) : -1;
-
-	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) || !same_layout(map, &info) ||
-	    info.max_entries != bpf_map__max_entries(map))
-		return 0;
-	return bpf_map__reuse_fd(map, fd);
-}
-
-/* Use the pinned map of an earlier agent, if there is one. */
-static int reuse_map(struct datapath *dp, struct bpf_map *map)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-	char path[PATH_MAX];
-	_close_ int fd = -1;
-	bool same_size;
-
-	map_pin_path(dp, map, path);
-	fd = bpf_obj_get(path);
-	if (fd < 0)
-		return errno == ENOENT ? share_older(dp, map) : log_err(-errno, "%s", path);
-	if (bpf_obj_get_info_by_fd(fd, &info, &len))
-		return log_err(-errno, "%s", path);
-	same_size = info.max_entries == bpf_map__max_entries(map);
-	if (!same_layout(map, &info) || (!same_size && map != dp->skel->maps.approvals))
-		return log_err(-EPROTO, "%s: made by an incompatible version", path);
-	if (!same_size)
-		return 0;
-	return bpf_map__reuse_fd(map, fd);
-}
-
-static uint32_t map_id(int fd)
-{
-	struct bpf_map_info info = {};
-	__u32 len = sizeof(info);
-
-	return bpf_obj_get_info_by_fd(fd, &info, &len) ? 0 : info.id;
-}
-
-/* Does its pin hold this very map, where it is to have one? */
-static bool pin_holds(const struct datapath *dp, const struct bpf_map *map)
-{
-	char path[PATH_MAX];
-	_close_ int fd = -1;
-
-	if (!is_pinned(dp, map))
-		return true;
-	map_pin_path(dp, map, path);
-	fd = bpf_obj_get(path);
-	return fd >= 0 && map_id(fd) == map_id(bpf_map__fd(map));
-}
-
-/* What else is there is of no use to the programs, so that the next agent must not take it. */
-static int pin_map(struct datapath *dp, struct bpf_map *map)
-{
-	char path[PATH_MAX];
-
-	if (pin_holds(dp, map))
-		return 0;
-	map_pin_path(dp, map, path);
-	unlink(path);
-	return bpf_obj_pin(bpf_map__fd(map), path) ? log_err(-errno, "cannot pin %s", path) : 0;
-}
-
-/* An older version's maps are replaced; a newer one's layout nobody here knows. */
-static int check_version(struct datapath *dp)
-{
-	uint32_t newest = pins_newest(dp->dir, UINT32_MAX);
-
-	if (newest > WEFT_ABI_VERSION)
-		return log_err(-EPROTO, "%s: state of version %u, this program knows %u", dp->dir,
-			       newest, WEFT_ABI_VERSION);
-	dp->older = pins_newest(dp->dir, WEFT_ABI_VERSION);
-	dp->made_maps = newest < WEFT_ABI_VERSION;
-	dp->migrates = dp->older && newest < WEFT_ABI_VERSION;
-	if (dp->older)
-		log_info("state of version %u: taking over to version %u", dp->older,
-			 WEFT_ABI_VERSION);
-	return 0;
-}
-
-static int make_dirs(const char *dir)
-{
-	char path[PATH_MAX];
-	int err;
-
-	pins_map_path(dir, WEFT_ABI_VERSION, "", path);
-	err = pins_mkdir(path);
-	snprintf(path, sizeof(path), "%s/links", dir);
-	return err ? err : pins_mkdir(path);
-}
-
-static int load(struct datapath *dp, uint32_t approvals)
-{
-	struct bpf_map *map;
-	int err = pins_mkdir(dp->dir);
-
-	if (err == 0)
-		err = check_version(dp);
-	if (err == 0)
-		err = make_dirs(dp->dir);
-	if (err)
-		return err;
-	dp->skel = weft_bpf__open();
-	if (!dp->skel)
-		return log_err(-errno, "cannot open the BPF object");
-	bpf_map__set_max_entries(dp->skel->maps.approvals, approvals);
-	if (attach_has_xdp_frags())
-		bpf_program__set_flags(dp->skel->progs.weft_strip, BPF_F_XDP_HAS_FRAGS);
-	bpf_object__for_each_map(map, dp->skel->obj)
-	{
-		err = is_pinned(dp, map) ? reuse_map(dp, map) : 0;
-		if (err)
-			return err;
-	}
-	err = weft_bpf__load(dp->skel);
-	if (err)
-		return log_err(err, "cannot load the BPF programs");
-	bpf_object__for_each_map(map, dp->skel->obj)
-	{
-		err = is_pinned(dp, map) ? pin_map(dp, map) : 0;
-		if (err)
-			return err;
-	}
-	return 0;
-}
-
-/* Directories that hold nothing; where there are maps, there is a state to leave alone. */
-static void remove_dirs(const char *dir)
-{
-	char path[PATH_MAX];
-
-	/* Somebody's link leads to somebody's directories. */
-	if (!pins_is_dir(dir))
-		return;
-	pins_map_path(dir, WEFT_ABI_VERSION, "", path);
-	if ((rmdir(path) && errno != ENOENT) || pins_newest(dir, UINT32_MAX))
-		return;
-	snprintf(path, sizeof(path), "%s/links", dir);
-	rmdir(path);
-	rmdir(dir);
 }
 
 static int open_maps(struct datapath *dp)
@@ -278,7 +74,7 @@ static int open_maps(struct datapath *dp)
 		.counters = bpf_map__fd(dp->skel->maps.counters),
 	};
 
-	_close_ int older = dp->migrates ? open_older(dp, dp->skel->maps.endpoints) : -1;
+	_close_ int older = dp->migrates ? datapath_open_older(dp, dp->skel->maps.endpoints) : -1;
 	int err = maps_open(&fds, &dp->maps);
 
 	if (err == 0 && older >= 0)
@@ -299,7 +95,7 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals
 	snprintf(dp->dir, sizeof(dp->dir), "%s", pin_dir);
 	dp->tcx = mode != ATTACH_CLSACT;
 	dp->probe = mode == ATTACH_AUTO;
-	err = load(dp, approvals);
+	err = datapath_load(dp, approvals);
 	if (err == 0)
 		err = open_maps(dp);
 	if (err) {
@@ -307,7 +103,7 @@ int datapath_open(const char *pin_dir, enum attach_mode mode, uint32_t approvals
 		if (dp->made_maps)
 			pins_remove_maps(dp->dir, WEFT_ABI_VERSION, WEFT_ABI_VERSION);
 		datapath_close(dp);
-		remove_dirs(pin_dir);
+		datapath_remove_dirs(pin_dir);
 		return err;
 	}
 	*out = dp;
@@ -328,6 +124,8 @@ void datapath_close(struct datapath *dp)
 	ring_buffer__free(dp->hints);
 	maps_close(dp->maps);
 	weft_bpf__destroy(dp->skel);
+	for (size_t i = 0; i < dp->n_attachments; i++)
+		cleanup_close(&dp->attachments[i].fd);
 	free(dp->attachments);
 	free(dp);
 }
@@ -343,41 +141,39 @@ static struct attachment *find_attachment(const struct datapath *dp, enum weft_h
 	return NULL;
 }
 
-static int remember(struct datapath *dp, enum weft_hook hook, uint32_t ifindex, bool link)
+/* The one there is, or a new one; NULL when there is no memory. */
+static struct attachment *remember(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
 {
 	struct attachment *known = find_attachment(dp, hook, ifindex);
 	struct attachment *more;
 
-	if (known) {
-		known->link = link;
-		return 0;
-	}
+	if (known)
+		return known;
 	more = realloc(dp->attachments, (dp->n_attachments + 1) * sizeof(*more));
 	if (!more)
-		return -ENOMEM;
+		return NULL;
 	dp->attachments = more;
-	more[dp->n_attachments++] =
-		(struct attachment){.hook = hook, .ifindex = ifindex, .link = link};
-	return 0;
+	more[dp->n_attachments] = (struct attachment){.hook = hook, .ifindex = ifindex, .fd = -1};
+	return &more[dp->n_attachments++];
 }
 
 static void forget(struct datapath *dp, struct attachment *a)
 {
+	cleanup_close(&a->fd);
 	*a = dp->attachments[--dp->n_attachments];
 }
 
 /* The new program runs before the old way of attaching goes: no packet meets an empty hook. */
-static int attach_either(struct datapath *dp, const char *pin, uint32_t ifindex,
-			 enum weft_hook hook, int prog_fd)
+static int attach_either(struct datapath *dp, const char *pin, struct attachment *a, int prog_fd)
 {
 	int err;
 
-	if (hook_is_xdp(hook))
-		return attach_link(pin, ifindex, hook, prog_fd);
+	if (hook_is_xdp(a->hook))
+		return attach_link(pin, a->ifindex, a->hook, prog_fd, &a->fd);
 	if (dp->tcx) {
-		err = attach_link(pin, ifindex, hook, prog_fd);
+		err = attach_link(pin, a->ifindex, a->hook, prog_fd, &a->fd);
 		if (err == 0)
-			return detach_clsact(ifindex, hook);
+			return detach_clsact(a->ifindex, a->hook);
 		if (err == -EINVAL && !dp->probe)
 			return log_err(-EOPNOTSUPP, "there is no TCX before Linux 6.6");
 		if (err != -EINVAL)
@@ -385,24 +181,31 @@ static int attach_either(struct datapath *dp, const char *pin, uint32_t ifindex,
 		log_info("no TCX in this kernel, using clsact");
 		dp->tcx = false;
 	}
-	err = attach_clsact(ifindex, hook, prog_fd);
-	return err ? err : detach_link(pin);
+	err = attach_clsact(a->ifindex, a->hook, prog_fd);
+	if (err)
+		return err;
+	cleanup_close(&a->fd);
+	a->fd = -1;
+	return detach_link(pin);
 }
 
 static int attach_program(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
 {
+	struct attachment *a = remember(dp, hook, ifindex);
 	char pin[PATH_MAX];
-	int err, remembered;
+	int err;
 
+	if (!a)
+		return -ENOMEM;
 	link_pin_path(dp->dir, hook, ifindex, pin);
 	if (!dp->complete &&
 	    (attached_link(pin, ifindex) >= 0 || attached_clsact(ifindex, hook) >= 0))
-		return remember(dp, hook, ifindex, false);
-	err = attach_either(dp, pin, ifindex, hook, bpf_program__fd(hook_program(dp, hook)));
+		return 0;
+	err = attach_either(dp, pin, a, bpf_program__fd(hook_program(dp, hook)));
 	if (err == 0 && !hook_is_xdp(hook))
 		dp->probe = false;
-	remembered = remember(dp, hook, ifindex, dp->tcx || hook_is_xdp(hook));
-	return err ? err : remembered;
+	a->link = dp->tcx || hook_is_xdp(hook);
+	return err;
 }
 
 int datapath_attach(struct datapath *dp, enum weft_hook hook, uint32_t ifindex)
@@ -581,7 +384,7 @@ void datapath_each_fault(const struct datapath *dp, fault_fn fn, void *arg)
 	each_hook_fault(dp, fn, arg);
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
-		if (pin_holds(dp, map))
+		if (datapath_pin_holds(dp, map))
 			continue;
 		snprintf(text, sizeof(text), "map %s is not pinned", bpf_map__name(map));
 		fn(text, arg);
@@ -608,13 +411,13 @@ static int repair_maps(struct datapath *dp)
 
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
-		if (pin_holds(dp, map))
+		if (datapath_pin_holds(dp, map))
 			continue;
 		err = pins_mount();
 		if (err == 0)
-			err = make_dirs(dp->dir);
+			err = datapath_make_dirs(dp->dir);
 		if (err == 0)
-			err = pin_map(dp, map);
+			err = datapath_pin_map(dp, map);
 		if (err)
 			return log_err(err, "map %s cannot be pinned again", bpf_map__name(map));
 		log_warn("map %s was not pinned: pinned again", bpf_map__name(map));
@@ -684,7 +487,7 @@ int datapath_cleanup(const char *pin_dir)
 		return access(pin_dir, F_OK) == 0 ? log_err(-EPERM, "%s", pin_dir) : 0;
 	prune_links(pin_dir, NULL);
 	pins_remove_maps(pin_dir, 0, UINT32_MAX);
-	remove_dirs(pin_dir);
+	datapath_remove_dirs(pin_dir);
 	return is_empty(pin_dir) ? 0 : log_err(-ENOTEMPTY, "%s", pin_dir);
 }
 
