@@ -46,9 +46,9 @@ int attach_link_info(int fd, struct dev_link_info *info);
 /*
  * Update the link pinned at pin in place, or make and pin a new one when there is none or its
  * device is gone; a link of ours that has lost its pin is pinned again. *held is the link's
- * descriptor, or -1: that of before on entry, that of now on success, for the caller to close; while
- * it is open nobody can end the link by its pin. -EINVAL: the kernel has no TCX. XDP: -EOPNOTSUPP, the
- * driver has none; -EBUSY, somebody else's program is there.
+ * descriptor, or -1: that of before on entry, that of now on success, for the caller to close;
+ * while it is open nobody can end the link by its pin. -EINVAL: the kernel has no TCX. XDP:
+ * -EOPNOTSUPP, the driver has none; -EBUSY, somebody else's program is there.
  */
 int attach_link(const char *pin, uint32_t ifindex, enum weft_hook hook, int prog_fd, int *held);
 /* Remove the pin; the link goes with it unless its device went first. 0 when there is none. */

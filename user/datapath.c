@@ -12,6 +12,7 @@
 #include "pins.h"
 #include "reason.h"
 #include "util.h"
+#include "weft.skel.h"
 
 /* Enough for a new pod or a moved peer to be noticed at once, seen by a person. */
 #define HINT_REST_MS 50

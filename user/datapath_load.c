@@ -10,6 +10,7 @@
 #include "log.h"
 #include "pins.h"
 #include "util.h"
+#include "weft.skel.h"
 
 static void map_pin_path(const struct datapath *dp, const struct bpf_map *map, char path[PATH_MAX])
 {
@@ -140,8 +141,8 @@ int datapath_make_dirs(const char *dir)
 }
 
 /*
- * libbpf asks the kernel with a program of its own whether it knows names, and where that fails, for
- * want of memory perhaps, leaves them out. Programs and maps without them nobody knows for ours.
+ * libbpf asks the kernel with a program of its own whether it knows names, and where that fails,
+ * for want of memory perhaps, leaves them out. Nobody would know such programs and maps for ours.
  */
 static bool has_names(const struct datapath *dp)
 {

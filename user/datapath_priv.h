@@ -9,7 +9,8 @@
 #include "datapath.h"
 #include "loop.h"
 #include "maps.h"
-#include "weft.skel.h"
+
+struct weft_bpf;
 
 struct attachment {
 	enum weft_hook hook;

@@ -10,8 +10,8 @@
 #include <stdint.h>
 
 /*
- * Takes hold of all links that run a program of weft's, in whatever namespace: while we still may look
- * for them, which takes CAP_SYS_ADMIN. Without it there are none.
+ * Takes hold of all links that run a program of weft's, in whatever namespace: while we still may
+ * look for them, which takes CAP_SYS_ADMIN. Without it there are none.
  */
 void orphans_collect(void);
 /* Lets those go that nobody took. */
@@ -19,8 +19,8 @@ void orphans_release(void);
 
 /*
  * Descriptor of the link that holds a program of this name on the device, for the caller to close;
- * further ones are detached. Of those collected, which happens now if it never did. -ENOENT: there is
- * none.
+ * further ones are detached. Of those collected, which happens now if it never did. -ENOENT: there
+ * is none.
  */
 int orphan_find(uint32_t ifindex, enum bpf_attach_type type, const char *program);
 
