@@ -118,6 +118,17 @@ fewer_leases() {
 	within 5 status_is 1 leases 2 && alive 1 && within 7 is_whole one 1
 }
 
+# What is taken from the overlay device comes back, too
+spoiled_device() {
+	armed "$@" && at 1 ip addr flush dev flannel0 && at 1 ip link set flannel0 down || return
+	within 7 device_whole && within 7 is_whole one 1
+}
+
+device_whole() {
+	at 1 ip -4 -o addr show dev flannel0 up | grep -qF " 10.244.1.0/32 " &&
+		at 1 ip route show 10.244.0.0/16 | grep -F "dev flannel0 proto static src 10.244.1.0"
+}
+
 # By one start without fault
 recovers() {
 	lab_agent_stop 1
@@ -193,3 +204,4 @@ remember five 1
 calls "leases come" under_load each_call more_leases five lasting FAULT_LASTING=1
 edit '.Leases |= .[0:2]'
 calls "leases go" under_load each_call fewer_leases one lasting FAULT_LASTING=1
+calls "the overlay device is spoiled" each_call spoiled_device one lasting FAULT_LASTING=1
