@@ -309,10 +309,11 @@ static void ask_vxlan(struct nl *nl)
 static void ask_overlay(struct nl *nl)
 {
 	const struct overlay_dev dev = {.ifindex = 5, .ifname = "flannel0"};
+	bool changed;
 
 	(void)nl;
 	overlay_dev_configure(&dev, (struct prefix4){0x0af40000, 16},
-			      (struct prefix4){0x0af40100, 24}, 1472);
+			      (struct prefix4){0x0af40100, 24}, 1472, &changed);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
