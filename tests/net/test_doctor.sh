@@ -34,6 +34,23 @@ fault() {
 	check "$1: quiet" within 5 is_well
 }
 
+# fleeting NAME FINDING BREAK: the agent mends it, sometimes before the doctor has looked
+fleeting() {
+	check "$1: named, and only it" named_once "$2" "$3"
+	check "$1: quiet" within 5 is_well
+}
+
+named_once() {
+	local n
+	for n in 1 2 3 4 5 6 7 8; do
+		echo "attempt $n" && eval "$2" && names "$1" && return
+		sleep 1.2
+	done
+	return 1
+}
+
+way_is() { weft_on 1 peers -j | jq -e --argjson mtu "$1" 'any(.mtu == $mtu)'; }
+
 # nft_at NODE FAMILY TABLE HOOK RULE: that table, with one chain
 nft_at() {
 	at "$1" nft -f - <<-END
@@ -129,15 +146,14 @@ fault "forward policy" "warn forward_policy inet other broken" \
 	"at 1 nft delete table inet other"
 fault "a pod's MTU" "warn pod_mtu veth1" "at 1 ip link set veth1 mtu 1500" \
 	"at 1 ip link set veth1 mtu 1472"
-fault "the overlay's MTU" "fail mtu flannel0" "at 1 ip link set flannel0 mtu 1500" \
-	"at 1 ip link set flannel0 mtu 1472"
-fault "a smaller way" "warn mtu 192.0.2.2" "at 1 ip route add 192.0.2.2 dev wire0 mtu 1400" \
-	"at 1 ip route del 192.0.2.2"
+fleeting "the overlay's MTU" "fail mtu flannel0" "at 1 ip link set flannel0 mtu 1500"
+fault "a smaller way" "warn mtu 192.0.2.2" \
+	"at 1 ip route add 192.0.2.2 dev wire0 mtu 1400 && within 2 way_is 1400" \
+	"at 1 ip route del 192.0.2.2 && within 2 way_is 1500"
 fault "an orphan" "fail orphan lo" orphan "at 1 tc qdisc del dev lo clsact"
 fault "a pin gone" "fail pins wire0" 'mv "$(uplink_pin)" "$(uplink_pin)x"' \
 	'mv "$(uplink_pin)x" "$(uplink_pin)"'
-fault "a hook gone" "fail hook wire0" 'bpftool link detach pinned "$(uplink_pin)"' \
-	"lab_agent_stop 1 && lab_agent_start 1 --datapath bpf"
+fleeting "a hook gone" "fail hook wire0" 'bpftool link detach pinned "$(uplink_pin)"'
 fault "a stale MAC" "fail stale_mac 192.0.2.2" stale_mac fresh_mac
 fault "a peer that is deaf" "fail peer 192.0.2.2" deaf_2 hearing_2
 fault "a blocked port" "fail port 192.0.2.2" "drop_at_2 'udp dport 8285 drop'" mend_2
