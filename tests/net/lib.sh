@@ -22,9 +22,16 @@ PORT=7000 # of `talk`
 METERED=7777 # inner port of what `inject` makes and a meter counts
 STATUS=0
 WORK=
+CHECK= # the one that is being made
+exec {SAID}>&1 # where its result goes, while what it says goes elsewhere
 
 net_cleanup() {
 	trap - EXIT
+	if [ -n "$CHECK" ]; then # a variable that is not set ends a script, and no check would be amiss
+		echo "not ok $CHECK: the script ended in it" >&$SAID
+		tail -n 5 "$WORK/check" >&$SAID
+		[ $STATUS != 0 ] || STATUS=1
+	fi
 	lab_down
 	[ -z "$WORK" ] || rm -rf "$WORK"
 	exit $STATUS
@@ -35,9 +42,12 @@ WORK=$(mktemp -d)
 
 # check NAME COMMAND…: passes if the command does; what it said is shown if it does not
 check() {
-	local name=$1
+	local name=$1 rc=0
 	shift
-	if "$@" > "$WORK/check" 2>&1 < /dev/null; then
+	CHECK=$name
+	"$@" > "$WORK/check" 2>&1 < /dev/null || rc=1
+	CHECK=
+	if [ $rc = 0 ]; then
 		echo "ok $name"
 		return 0
 	fi
