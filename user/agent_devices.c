@@ -10,6 +10,7 @@
 #include "agent_priv.h"
 #include "log.h"
 #include "rtnl.h"
+#include "util.h"
 
 /* Several events make one look: a device that goes down loses its route, too. */
 #define SETTLE_MS 50
@@ -95,7 +96,7 @@ static int look_after_all(struct agent *a)
 
 	if (err == 0 && changed)
 		log_info("%s: put back what was taken from it", a->tun.ifname);
-	for (size_t i = 0; err == 0 && i < sizeof(receivers) / sizeof(receivers[0]); i++)
+	for (size_t i = 0; err == 0 && i < ARRAY_SIZE(receivers); i++)
 		err = look_after(a, receivers[i]);
 	return err;
 }

@@ -28,6 +28,12 @@ faulty_start() {
 	echo $! > "$(lab_dir)/n$i.pid"
 }
 
+# Each node knows its first pod
+known_both() {
+	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
+		within 2 endpoint_known 2 10.244.2.2
+}
+
 alive() { kill -0 "$(agent_pid "$1")" 2> /dev/null; }
 
 # ended NODE [SECONDS]: waits for that, returns its exit status; 255: it has not

@@ -19,11 +19,6 @@ ready() {
 	pair bpf bpf && known_both && remember one 1
 }
 
-known_both() {
-	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
-		within 2 endpoint_known 2 10.244.2.2
-}
-
 # What a node is like without the pair
 lean() {
 	lab_agent_stop 1

@@ -9,8 +9,7 @@
 RATE=1000 # datagrams a second and way, where the slow path has to do
 
 ready() {
-	pair bpf bpf && pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
-		within 2 endpoint_known 2 10.244.2.2 && remember one 1
+	pair bpf bpf && known_both && remember one 1
 }
 
 # What may be taken away: each names what it leaves without a pin
@@ -32,7 +31,7 @@ another_map() {
 
 # The same map but for its name, as a kernel leaves it that did not take names
 nameless() {
-	local pin
+	local pin shape
 	pin=$(echo "$(pin_dir 1)"/maps*/members)
 	read -r -a shape <<< "$(bpftool -j map show pinned "$pin" |
 		jq -r '"type \(.type) key \(.bytes_key) value \(.bytes_value) entries \(.max_entries) flags \(.flags)"')"

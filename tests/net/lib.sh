@@ -349,6 +349,11 @@ load_lossless() { load_end && flow_whole 1p1 2p1 && flow_whole 2p1 1p1; }
 agent_pid() { cat "$(lab_dir)/n$1.pid"; }
 status_of() { weft_on "$1" status -j | jq -r ".$2"; }
 status_is() { [ "$(status_of "$1" "$2")" = "$3" ]; }
+# fd_kinds NODE: what its descriptors are; a link is named by how it was come by
+fd_kinds() {
+	find "/proc/$(agent_pid "$1")/fd" -type l -printf '%l\n' |
+		sed 's/[0-9]\+//g; s/bpf-link/bpf_link/' | sort
+}
 pin_dir() { echo "/sys/fs/bpf/weft$(lab_state "$1" | tr /. -)"; }
 # map_pin NODE NAME: of the one version there
 map_pin() { echo "$(pin_dir "$1")"/maps-*/"$2"; }

@@ -293,11 +293,8 @@ endpoints_are() {
 
 # held NODE: descriptors by kind, what is pinned by kind, hooks and endpoints
 held() {
-	local i=$1 pid
-	pid=$(agent_pid "$i")
-	# A link is named by how it was come by
-	find "/proc/$pid/fd" -type l -printf '%l\n' | sed 's/\[[0-9]*\]$//; s/bpf-link/bpf_link/' |
-		sort | uniq -c
+	local i=$1
+	fd_kinds "$i" | uniq -c
 	find "$(pin_dir "$i")" -type f -printf '%P\n' | sed 's/-[0-9]*$//' | sort | uniq -c
 	weft_on "$i" status -j | jq -r '.hooks[] | "\(.hook) \(.ifname)"' | sort
 	weft_on "$i" endpoints -j | jq -r '.[] | "\(.address) \(.ifname)"' | sort

@@ -610,8 +610,7 @@ on_the_wire() {
 
 # fds NODE: what the agent holds, and its threads
 fds() {
-	find "/proc/$(agent_pid "$1")/fd" -type l -printf '%l\n' |
-		sed 's/[0-9]\+//g; s/bpf-link/bpf_link/' | sort # named by how it was come by
+	fd_kinds "$1"
 	find "/proc/$(agent_pid "$1")/task" -mindepth 1 -maxdepth 1 | wc -l
 }
 
