@@ -148,10 +148,10 @@ nothing_runs() {
 
 # Programs of others
 
-# foreign NAME link DEVICE DIRECTION
+# foreign NAME HOW DEVICE [DIRECTION]
 foreign() {
 	local id
-	id=$(at 1 "$NETBIN/foreign" "$2" "$3" "$4") && echo "$id" > "$WORK/id.$1"
+	id=$(at 1 "$NETBIN/foreign" "${@:2}") && echo "$id" > "$WORK/id.$1"
 }
 
 count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
@@ -159,7 +159,7 @@ count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
 # others_see N: each of those in front of ours counts so many packets more
 others_see() {
 	local name before after
-	for name in front_wire front_port; do
+	for name in xdp front_wire front_port; do
 		before=$(count_of $name) || return
 		pings 1p1 10.244.2.2 "$1" || return
 		after=$(count_of $name) || return
@@ -169,7 +169,8 @@ others_see() {
 }
 
 amid_others() {
-	lab_agent_stop 1 && weft_on 1 cleanup && foreign front_wire link wire0 ingress &&
+	lab_agent_stop 1 && weft_on 1 cleanup && foreign xdp xdp wire0 &&
+		foreign front_wire link wire0 ingress &&
 		foreign front_port link veth1 ingress && lab_agent_start 1 --datapath bpf &&
 		foreign back_wire link wire0 ingress && foreign back_port link veth1 ingress &&
 		pings 1p1 10.244.2.2 && is_whole one 1 && others_see 10

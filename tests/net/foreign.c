@@ -3,11 +3,11 @@
  * usage: foreign link DEVICE ingress|egress     prints the ID of its counter
  *        foreign filter DEVICE ingress|egress   the same
  *        foreign forge DEVICE ingress|egress    gives each packet a random hash and tc_index
- *        foreign xdp DEVICE                     a native XDP program that passes every packet
+ *        foreign xdp DEVICE                     the same of a native XDP program
  *        foreign count ID                       prints how many packets it has seen
  *
  * Somebody else's BPF program on a hook that weft uses, too: counts every packet and passes it on
- * (TCX_NEXT, which for a filter is "ask the next one"). A link is a TCX link behind whatever is
+ * (by TCX_NEXT, which for a filter is "ask the next one"). A link is a TCX link behind whatever is
  * there, held (as is that of XDP) by a process in the background until it is killed; a filter is
  * one of clsact, of priority 1.
  */
@@ -50,8 +50,8 @@ static struct bpf_insn insn(uint8_t code, uint8_t dst, uint8_t src, int16_t off,
 		.code = code, .dst_reg = dst & 0xf, .src_reg = src & 0xf, .off = off, .imm = imm};
 }
 
-/* value = lookup(map, &zero); if (value) atomic_add(value, 1); return TCX_NEXT; */
-static int program_load(int map)
+/* value = lookup(map, &zero); if (value) atomic_add(value, 1); return verdict; */
+static int counter_load(enum bpf_prog_type type, int map, int verdict)
 {
 	const struct bpf_insn insns[] = {
 		insn(BPF_ST | BPF_MEM | BPF_W, BPF_REG_10, 0, -4, 0),
@@ -63,12 +63,11 @@ static int program_load(int map)
 		insn(BPF_JMP | BPF_JEQ | BPF_K, BPF_REG_0, 0, 2, 0),
 		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_1, 0, 0, 1),
 		insn(BPF_STX | BPF_ATOMIC | BPF_DW, BPF_REG_0, BPF_REG_1, 0, BPF_ADD),
-		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, TCX_NEXT),
+		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, verdict),
 		insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
 	};
 
-	return bpf_prog_load(BPF_PROG_TYPE_SCHED_CLS, "foreign", "GPL", insns,
-			     sizeof(insns) / sizeof(insns[0]), NULL);
+	return bpf_prog_load(type, "foreign", "GPL", insns, sizeof(insns) / sizeof(insns[0]), NULL);
 }
 
 /* tc_index = random | 1; set_hash(random); return TCX_NEXT; */
@@ -112,6 +111,14 @@ static void link_attach(int prog, int ifindex, bool egress)
 		die("link");
 }
 
+static void xdp_attach(int prog, int ifindex)
+{
+	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
+
+	if (bpf_link_create(prog, ifindex, BPF_XDP, &opts) < 0)
+		die("xdp");
+}
+
 /* Keeps what was attached for as long as it lives. */
 static _Noreturn void hold(void)
 {
@@ -121,38 +128,31 @@ static _Noreturn void hold(void)
 		pause();
 }
 
-static _Noreturn void xdp_attach(const char *device)
-{
-	const struct bpf_insn insns[] = {
-		insn(BPF_ALU64 | BPF_MOV | BPF_K, BPF_REG_0, 0, 0, XDP_PASS),
-		insn(BPF_JMP | BPF_EXIT, 0, 0, 0, 0),
-	};
-	DECLARE_LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = XDP_FLAGS_DRV_MODE);
-	int prog = bpf_prog_load(BPF_PROG_TYPE_XDP, "foreign", "GPL", insns, 2, NULL);
-
-	if (prog < 0 || bpf_link_create(prog, (int)if_nametoindex(device), BPF_XDP, &opts) < 0)
-		die(device);
-	hold();
-}
-
-static void attach(const char *device, bool egress, bool filter, bool forge)
+/* how as in the usage; direction is NULL for XDP. */
+static void attach(const char *how, const char *device, const char *direction)
 {
 	int map = bpf_map_create(BPF_MAP_TYPE_ARRAY, "foreign", 4, 8, 1, NULL);
+	bool filter = !strcmp(how, "filter"), forge = !strcmp(how, "forge");
 	int ifindex = (int)if_nametoindex(device), prog;
 	struct bpf_map_info info = {0};
 	uint32_t len = sizeof(info);
 
 	if (map < 0 || bpf_obj_get_info_by_fd(map, &info, &len))
 		die("map");
-	prog = forge ? forger_load() : program_load(map);
+	if (!direction)
+		prog = counter_load(BPF_PROG_TYPE_XDP, map, XDP_PASS);
+	else
+		prog = forge ? forger_load() : counter_load(BPF_PROG_TYPE_SCHED_CLS, map, TCX_NEXT);
 	if (prog < 0)
 		die("program");
 	if (!ifindex)
 		die(device);
-	if (filter)
-		filter_attach(prog, ifindex, egress);
+	if (!direction)
+		xdp_attach(prog, ifindex);
+	else if (filter)
+		filter_attach(prog, ifindex, !strcmp(direction, "egress"));
 	else
-		link_attach(prog, ifindex, egress);
+		link_attach(prog, ifindex, !strcmp(direction, "egress"));
 	printf("%u\n", info.id);
 	fflush(stdout);
 	if (!filter)
@@ -174,10 +174,9 @@ int main(int argc, char **argv)
 {
 	if (argc == 4 &&
 	    (!strcmp(argv[1], "link") || !strcmp(argv[1], "filter") || !strcmp(argv[1], "forge")))
-		attach(argv[2], !strcmp(argv[3], "egress"), !strcmp(argv[1], "filter"),
-		       !strcmp(argv[1], "forge"));
+		attach(argv[1], argv[2], argv[3]);
 	else if (argc == 3 && !strcmp(argv[1], "xdp"))
-		xdp_attach(argv[2]);
+		attach(argv[1], argv[2], NULL);
 	else if (argc == 3 && !strcmp(argv[1], "count"))
 		count(argv[2]);
 	else

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# Programs of others on the hooks that weft uses, attached before and after it, by TCX and as
+# Programs of others on the hooks that weft uses, attached before and after it, by XDP, by TCX and as
 # filters: they keep running while weft runs, when its agent is replaced and when it is gone. In
 # front of weft they see everything, behind it what weft leaves to the stack.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
@@ -9,10 +9,10 @@
 ROUNDS=200
 PINGS=10
 
-# foreign NAME link|filter DEVICE DIRECTION: a program at node 1
+# foreign NAME HOW DEVICE [DIRECTION]: a program at node 1, see foreign.c
 foreign() {
 	local id
-	id=$(at 1 "$NETBIN/foreign" "$2" "$3" "$4") && echo "$id" > "$WORK/id.$1"
+	id=$(at 1 "$NETBIN/foreign" "${@:2}") && echo "$id" > "$WORK/id.$1"
 }
 
 count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
@@ -76,10 +76,11 @@ fi
 # weft's TCX links run behind the links that were there before, its filters behind all links and
 # filters of a lower priority.
 for how in tcx clsact; do
-	front="wire port"
-	[ $how = tcx ] || front="wire port wire_filter port_filter"
+	front="xdp wire port"
+	[ $how = tcx ] || front="$front wire_filter port_filter"
 	check "$how: two nodes" lab_up
 	serve 1p1 2p1
+	check "$how: somebody's XDP program at the wire" foreign xdp xdp wire0
 	check "$how: somebody's program at the wire" foreign wire link wire0 ingress
 	check "$how: and at the pod's port" foreign port link veth1 ingress
 	check "$how: and a filter at the wire" foreign wire_filter filter wire0 ingress
@@ -93,7 +94,7 @@ for how in tcx clsact; do
 	check "$how: and at the pod's port" foreign port2 link veth1 ingress
 	check "$how: and at the overlay device's egress" foreign tun link flannel0 egress
 	check "$how: those at the wire see what weft leaves to the stack" \
-		sees wire wire2 wire_filter -- $PINGS underlay
+		sees xdp wire wire2 wire_filter -- $PINGS underlay
 	check "$how: those at the port, too" sees port port2 port_filter -- $PINGS outside
 	check "$how: that at the overlay device, too" sees tun -- $PINGS no_lease
 	check "$how: the fast path is taken as before" overlay_fast
@@ -103,6 +104,6 @@ for how in tcx clsact; do
 	check "$how: the agent stops and cleans up" eval "lab_agent_stop 1 && weft_on 1 cleanup"
 	check "$how: nothing of weft is left on a hook" no_program_of_weft
 	check "$how: all programs of others still run at the wire" \
-		sees wire wire2 wire_filter -- $PINGS underlay
+		sees xdp wire wire2 wire_filter -- $PINGS underlay
 	check "$how: and at the pod's port" sees port port2 port_filter -- $PINGS outside
 done
