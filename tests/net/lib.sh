@@ -316,7 +316,9 @@ flow_figure() {
 flow_whole() {
 	[ "$(flow_figure "$1" "$2" sent)" -gt 0 ] && [ "$(flow_figure "$1" "$2" lost)" -eq 0 ] &&
 		[ "$(flow_figure "$1" "$2" duplicated)" -eq 0 ] &&
-		[ "$(flow_figure "$1" "$2" stray)" -eq 0 ]
+		[ "$(flow_figure "$1" "$2" stray)" -eq 0 ] && return
+	echo "from $1 to $2, not whole:" && cat "$WORK/flow-$1-$2"
+	return 1
 }
 
 # load_start, load_end: such a flow each way between the first pods of nodes 1 and 2
