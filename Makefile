@@ -47,13 +47,14 @@ FUZZED	:= base64 bridge checksum coalesce ctl etcd file format forward_in forwar
 	forward_plain forward_send forward_steer forward_table forward_unwrap http_server ip4 \
 	json_path lease_backend link log loop netconf netconf_leases netlink options overlay_dev \
 	prefix4 reason registry rtnl segment show subnet_env trace vxlan_dev
-FUZZFLAGS := -fsanitize=fuzzer-no-link$(comma)address$(comma)undefined -fno-sanitize-recover=all
+FUZZFLAGS := -fsanitize=fuzzer-no-link$(comma)address$(comma)undefined -fno-sanitize-recover=all \
+	$(if $(COV),-fprofile-instr-generate -fcoverage-mapping)
 TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
 .PHONY: all deps tests check check-quick check-vm check-mutants check-fault demo bench fuzz fuzzers \
-	soak scale fmt install clean help
+	fuzz-coverage soak scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 
@@ -204,14 +205,18 @@ check-fault: deps				## kill it and fail its calls: does it recover?
 fuzz: deps					## fuzz for FUZZ_SECONDS each, 300 unless told; 10^6 mutants
 	$(Q)FUZZ_SECONDS=$${FUZZ_SECONDS:-300} FUZZ_MUTANTS=$${FUZZ_MUTANTS:-1000000} tests/run fuzz
 
+fuzz-coverage: deps				## how many lines of the parsers they reach
+	$(Q)tests/fuzz/coverage
+
 check-vm: deps					## run suites on Debian's kernels 5.10, 6.1, 6.12
 	$(Q)tools/deps vm
 	$(Q)$(MAKE) --no-print-directory tests
 	$(Q)tests/vm/run
 
-soak: deps					## 30 minutes of bad input and faults for the tun tier
+soak: deps					## 30 minutes of bad input and faults for each tier
 	$(Q)$(MAKE) --no-print-directory all $(NETBIN)
-	$(Q)tests/net/soak_tun.sh
+	$(Q)TIER=bpf tests/net/soak.sh
+	$(Q)TIER=tun tests/net/soak.sh
 
 scale: deps					## 10,000 leases in a real etcd, 100 changes a second
 	$(Q)$(MAKE) --no-print-directory all $(NETBIN)
