@@ -215,15 +215,19 @@ static enum weft_reason queue_segments(struct forward_thread *t, const uint8_t *
 	return WEFT_R_OK;
 }
 
-/* The sum of the pseudo header stands in the field already. */
-static bool finish_checksum(uint8_t *packet, size_t len, const struct virtio_net_hdr *vnet)
+/*
+ * The sum of the pseudo header stands in the field already. Where that is may have been said by
+ * whoever made the packet (packet(7), PACKET_VNET_HDR): never in the header that has been judged.
+ */
+static bool finish_checksum(uint8_t *packet, const struct ip4_info *info,
+			    const struct virtio_net_hdr *vnet)
 {
 	size_t start = vnet->csum_start, at = start + vnet->csum_offset;
 	uint16_t check;
 
-	if (at + sizeof(check) > len)
+	if (start < info->hlen || at + sizeof(check) > info->len)
 		return false;
-	check = checksum(packet + start, len - start);
+	check = checksum(packet + start, info->len - start);
 	if (!check)
 		check = 0xffff; /* as skb_checksum_help() */
 	memcpy(packet + at, &check, sizeof(check));
@@ -238,7 +242,7 @@ static enum weft_reason take_valid(struct forward_thread *t, const struct forwar
 	aim(t, route, sending_socket(t, route, packet, info), outer_tos(t, route, packet[1]));
 	if (vnet->gso_type != VIRTIO_NET_HDR_GSO_NONE)
 		return queue_segments(t, packet, info, vnet->gso_size);
-	if (vnet->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !finish_checksum(packet, info->len, vnet))
+	if (vnet->flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && !finish_checksum(packet, info, vnet))
 		return WEFT_R_BAD_IP4;
 	make_room(t, info->len);
 	queue(t->out, (struct iovec){packet, info->len}, (struct iovec){0}, info->len);

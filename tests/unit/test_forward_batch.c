@@ -107,8 +107,12 @@ static void a_checksum_is_finished(void **state)
 	uint8_t packet[2000];
 	const struct virtio_net_hdr vnet = {
 		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 20, .csum_offset = 16};
-	const struct virtio_net_hdr beyond = {
-		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 20, .csum_offset = 1019};
+	const struct virtio_net_hdr bad[] = {
+		{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 20, .csum_offset = 1019},
+		/* Over the source address */
+		{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 0, .csum_offset = 12},
+		{.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM, .csum_start = 19, .csum_offset = 16},
+	};
 	struct weft_counter counters[WEFT_COUNTER_MAX] = {0};
 	struct rig rig = rig_vnet(true, false);
 	size_t len = stream(packet, 0, false, true);
@@ -117,11 +121,12 @@ static void a_checksum_is_finished(void **state)
 	tun_write_vnet(&rig, &vnet, packet, len);
 	stream(packet, 0, false, false);
 	expect_packet(rig.peer_a, packet, len, true);
-	tun_write_vnet(&rig, &beyond, packet, len);
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		tun_write_vnet(&rig, &bad[i], packet, len);
 	counters[WEFT_COUNTER(WEFT_HOOK_TUNFD, WEFT_SLOW, WEFT_R_OK)] =
 		(struct weft_counter){1, len};
 	counters[WEFT_COUNTER(WEFT_HOOK_TUNFD, WEFT_DROP, WEFT_R_BAD_IP4)] =
-		(struct weft_counter){1, len};
+		(struct weft_counter){ARRAY_SIZE(bad), ARRAY_SIZE(bad) * len};
 	expect_counters(&rig, counters);
 	expect_silence(rig.peer_a);
 	rig_stop(&rig);
