@@ -9,7 +9,8 @@
  *   FAULT_CALL=NAME     only these count
  *   FAULT_ARM=FILE      no call counts before FILE exists
  *   FAULT_AT=N          what happens, happens at the N-th
- *   FAULT_DO=kill|ERRNO SIGKILL before the call, or the call fails; ERRNO is a number
+ *   FAULT_DO=kill|ERRNO the process ends before the call, as by SIGKILL, or the call fails; ERRNO is
+ *                       a number
  *
  * A call that is not named here has no failure of its own (close(), read() of a file).
  */
@@ -92,7 +93,7 @@ static bool at(const char *name, bool lasting)
 	if (!when || !what || atol(when) != count)
 		return false;
 	if (!strcmp(what, "kill"))
-		kill(owner, SIGKILL);
+		_exit(128 + SIGKILL); /* the agent's filter of system calls knows no kill() */
 	errno = atoi(what);
 	return true;
 }

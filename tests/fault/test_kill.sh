@@ -45,6 +45,7 @@ each_point() {
 		fi
 		n=$((n + 1))
 	done
+	[ "$(lasting)" -lt $n ] || { echo "call $n has killed nobody"; return 1; }
 	lab_agent_stop 1
 	lab_agent_start 1 --datapath bpf
 	[ $bad = 0 ] && [ $n -gt 1 ]
