@@ -3,7 +3,7 @@
 # Links, addresses, MTU, MAC, bridge and pods change under 10,000 numbered datagrams a second each
 # way. What is disturbed is fast again within the time promised, what is not loses nothing, and
 # afterwards the agents hold what they held before.
-# PODS=200 is the long variant.
+# PODS=250 is the long variant: 1,000 devices.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
@@ -72,6 +72,16 @@ readdress() {
 	at 1 ip addr add 192.0.2.1/24 dev wire0
 }
 
+uplink_renamed() {
+	local rc=0
+	load_start && at 1 ip link set wire0 name wire9 || return
+	sleep 0.5
+	fast_flow 1 && status_is 1 ready true || rc=1
+	at 1 ip link set wire9 name wire0
+	sleep 0.2
+	load_lossless && status_is 1 ready true && return $rc
+}
+
 ready_again() { within $BACK_S status_is 1 ready true; }
 
 # remac ADDRESS: node 2 is another machine from one moment to the next
@@ -103,6 +113,7 @@ uplink() {
 	check "the address goes for 0.5 s: fast again within $BACK_S s" \
 		disturbed $((500 + BACK_S * 1000)) readdress
 	check "ready again, with the address back" ready_again
+	check "it has another name for a while: nothing is lost or slow" uplink_renamed
 }
 
 # A switch that knows where each address is: frames for a former one reach nobody
@@ -254,6 +265,27 @@ bridge_held() {
 		(map(select(. == "port")) | length == ($n | tonumber))'
 }
 
+# Ports
+
+# hooked PORT: the agent says so
+hooked() {
+	weft_on 1 status -j | jq -e --arg port "$1" \
+		'any(.hooks[]; .hook == "port" and .ifname == $port)'
+}
+
+port_renamed() {
+	load_start && at 1 ip link set veth1 name pod1 && within $BACK_S hooked pod1 &&
+		at 1 ip link set pod1 name veth1 && within $BACK_S hooked veth1 && load_lossless
+}
+
+port_moved() {
+	local away
+	away=$(place_ns 1p2)
+	at 1 ip link set veth1 netns "$away"
+	sleep 0.3
+	ip -n "$away" link set veth1 netns "$(place_ns 1)" && at 1 ip link set veth1 master cni0 up
+}
+
 speaks() { pings "1p$1" 10.244.2.3 && endpoint_within "$1"; }
 
 # Pods
@@ -357,6 +389,10 @@ check "the bridge is deleted and made anew: its pods are fast again within $BACK
 	disturbed $((1000 + BACK_S * 1000)) bridge_new
 check "its hooks are those of the new one" bridge_held
 check "its silent pod is known again when it speaks" speaks 2
+
+check "a pod's port gets another name and the old one again: nothing is lost" port_renamed
+check "it is moved away and comes back: fast again within $BACK_S s" \
+	disturbed $((300 + BACK_S * 1000)) port_moved
 
 load_start
 check "$PODS pods come, reach others and are endpoints" pods_come
