@@ -28,6 +28,15 @@ faulty_start() {
 	echo $! > "$(lab_dir)/n$i.pid"
 }
 
+# edit JQ-FILTER: of the store
+edit() { jq "$1" "$STORE" > "$STORE.next" && mv "$STORE.next" "$STORE"; }
+
+# Three more than those of the nodes
+# shellcheck disable=SC2034 # for those who source this
+LEASES='.Leases += [{"Subnet": "10.244.9.0/24", "PublicIP": "192.0.2.9"},
+	{"Subnet": "10.244.10.0/26", "PublicIP": "192.0.2.10"},
+	{"Subnet": "10.244.10.64/26", "PublicIP": "192.0.2.11"}]'
+
 # Each node knows its first pod
 known_both() {
 	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
@@ -87,4 +96,16 @@ is_whole() {
 	sort "$WORK/whole.$1" > "$WORK/whole.$1.sorted"
 	status_is "$2" ready true || { echo "node $2 is not ready"; weft_on "$2" status; return 1; }
 	within 3 looks_like "$1" "$2" || { looks_like "$1" "$2"; return 1; }
+}
+
+RATE=1000 # datagrams a second and way, while something goes on
+
+# under_load COMMAND…: a flow each way loses nothing
+under_load() {
+	local rc=0
+	flow_start 1p1 2p1 $RATE && flow_start 2p1 1p1 $RATE || return
+	"$@" || rc=1
+	flow_end 1p1 2p1 $RATE || rc=1
+	flow_end 2p1 1p1 $RATE || rc=1
+	flow_whole 1p1 2p1 && flow_whole 2p1 1p1 && return $rc
 }

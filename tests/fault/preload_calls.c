@@ -9,8 +9,8 @@
  *   FAULT_CALL=NAME     only these count
  *   FAULT_ARM=FILE      no call counts before FILE exists
  *   FAULT_AT=N          what happens, happens at the N-th
- *   FAULT_DO=kill|ERRNO the process ends before the call, as by SIGKILL, or the call fails; ERRNO is
- *                       a number
+ *   FAULT_DO=kill|ERRNO the process ends before the call as by SIGKILL, or the call fails by that
+ *                       number
  *
  * A call that is not named here has no failure of its own (close(), read() of a file).
  */

@@ -13,7 +13,6 @@ declare -A NUMBER=([EPERM]=1 [EINTR]=4 [E2BIG]=7 [ENOMEM]=12 [EBUSY]=16 [ENOSPC]
 declare -A TEXT=([EPERM]="Operation not permitted" [EINTR]="Interrupted system call"
 	[E2BIG]="Argument list too long" [ENOMEM]="Cannot allocate memory"
 	[EBUSY]="Device or resource busy" [ENOSPC]="No space left on device")
-RATE=1000 # datagrams a second and way
 
 ready() {
 	pair bpf bpf && known_both && remember one 1
@@ -26,8 +25,6 @@ lean() {
 	lab_agent_stop 1
 	lab_agent_start 1 --datapath bpf && known_both && is_whole one 1
 }
-
-edit() { jq "$1" "$STORE" > "$STORE.next" && mv "$STORE.next" "$STORE"; }
 
 # An error line: what could not be done, and the error. libbpf has one of its own for what it asks the
 # kernel in order to know what it can.
@@ -93,10 +90,6 @@ armed() {
 	within 10 lab_agent_ready 1 && touch "$ARM"
 }
 
-LEASES='.Leases += [{"Subnet": "10.244.9.0/24", "PublicIP": "192.0.2.9"},
-	{"Subnet": "10.244.10.0/26", "PublicIP": "192.0.2.10"},
-	{"Subnet": "10.244.10.64/26", "PublicIP": "192.0.2.11"}]'
-
 # It stays, and what failed is done in the end
 more_leases() {
 	edit '.Leases |= .[0:2]'
@@ -160,15 +153,6 @@ each_call() {
 		done
 	done
 	[ $bad = 0 ]
-}
-
-under_load() {
-	local rc=0
-	flow_start 1p1 2p1 $RATE && flow_start 2p1 1p1 $RATE || return
-	"$@" || rc=1
-	flow_end 1p1 2p1 $RATE || rc=1
-	flow_end 2p1 1p1 $RATE || rc=1
-	flow_whole 1p1 2p1 && flow_whole 2p1 1p1 && return $rc
 }
 
 # calls NAME COMMAND…

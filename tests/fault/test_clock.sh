@@ -39,8 +39,6 @@ file_ready() {
 		within 2 endpoint_known 1 10.244.1.2 && within 2 endpoint_known 2 10.244.2.2
 }
 
-edit() { jq "$1" "$STORE" > "$STORE.next" && mv "$STORE.next" "$STORE"; }
-
 # With every jump: what is approved stays so, the store is still followed, a removed rule comes back
 jumps() {
 	local step pin

@@ -8,16 +8,10 @@
 . "$(dirname "$0")/lib.sh"
 
 ROUNDS=${ROUNDS:-40} # at moments of chance
-RATE=1000 # datagrams a second and way
 POINTS=0
 FAILED=0
 
-ready() { pair bpf bpf && known && remember one 1; }
-known() {
-	pings 1p1 10.244.2.2 && within 2 endpoint_known 1 10.244.1.2 &&
-		within 2 endpoint_known 2 10.244.2.2
-}
-
+ready() { pair bpf bpf && known_both && remember one 1; }
 # recovers NAME: by one start
 recovers() {
 	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && pings 2p1 10.244.1.2 &&
@@ -54,15 +48,6 @@ each_point() {
 	return $rc
 }
 
-under_load() {
-	local rc=0
-	flow_start 1p1 2p1 $RATE && flow_start 2p1 1p1 $RATE || return
-	"$@" || rc=1
-	flow_end 1p1 2p1 $RATE || rc=1
-	flow_end 2p1 1p1 $RATE || rc=1
-	flow_whole 1p1 2p1 && flow_whole 2p1 1p1 && return $rc
-}
-
 # Killed N…
 
 first_start() {
@@ -89,13 +74,6 @@ armed() {
 	touch "$ARM"
 }
 
-# edit JQ-FILTER
-edit() { jq "$1" "$STORE" > "$STORE.next" && mv "$STORE.next" "$STORE"; }
-
-LEASES='.Leases += [{"Subnet": "10.244.9.0/24", "PublicIP": "192.0.2.9"},
-	{"Subnet": "10.244.10.0/26", "PublicIP": "192.0.2.10"},
-	{"Subnet": "10.244.10.64/26", "PublicIP": "192.0.2.11"}]'
-
 more_leases() {
 	edit '.Leases |= .[0:2]'
 	armed "$1" || return 2
@@ -114,16 +92,17 @@ fewer_leases() {
 settled() { status_is 1 "$@" && sleep 0.1 && alive 1; }
 
 # The whole program starts anew, in the same process
+port() { edit ".Backend.Port = $1"; }
+
 other_port() {
-	local port=8285
-	[ "$(jq .Backend.Port "$STORE")" = 8999 ] || port=8999
+	port 8285
 	armed "$1" || return 2
-	edit ".Backend.Port = $port"
-	ended_or 1 settled port $port
+	port 8999
+	ended_or 1 settled port 8999
 }
 
-# Before the others follow; then traffic goes on, and the state is the remembered one again
-port_back() { edit '.Backend.Port = 8285' && within 3 status_is 1 port 8285 && sleep 0.2; }
+# on_port PORT: both nodes
+on_port() { port "$1" && within 3 status_is 1 port "$1" && within 3 status_is 2 port "$1"; }
 
 new_pod() {
 	[ ! -e "/run/netns/$(lab_pod 1 2)" ] || lab_pod_del 1 2
@@ -132,14 +111,17 @@ new_pod() {
 	ended_or 1 pod_known
 }
 
-pod_known() { at 1p2 ping -q -c 1 -W 1 10.244.1.1 && endpoint_known 1 10.244.1.3 && sleep 0.1; }
+pod_known() {
+	at 1p2 ping -q -c 1 -W 1 10.244.1.1 && endpoint_known 1 10.244.1.3 && sleep 0.1 && alive 1
+}
+pod_forgotten() { ! endpoint_known 1 10.244.1.3 && sleep 0.3 && alive 1; }
 
 old_pod() {
 	[ -e "/run/netns/$(lab_pod 1 2)" ] || lab_pod_add 1 2
 	armed "$1" || return 2
 	within 5 pod_known || return 2
 	lab_pod_del 1 2
-	ended_or 1 eval '! endpoint_known 1 10.244.1.3 && sleep 0.3'
+	ended_or 1 pod_forgotten
 }
 
 # cleanup, which has to be done again, to the end
@@ -236,6 +218,9 @@ within 5 pod_known
 remember pod 1
 points "a pod comes" under_load each_point new_pod pod
 lab_pod_del 1 2
+check "another port" eval "on_port 8999 && within 3 known_both && remember port 1"
+points "the port changes, and all starts anew" each_point other_port port
+check "the old port" on_port 8285
 points "cleanup" each_point cleanup one
 points "teardown on exit" each_point teardown_on_exit one
 echo "# in all: $POINTS points"

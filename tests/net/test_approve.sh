@@ -295,7 +295,7 @@ policy_ready() {
 }
 
 refused_by_policy() {
-	! pings 1p1 10.244.2.2 && ! udp 1p1 10.244.2.2 3x100 &&
+	! pings 1p1 10.244.2.2 && ! udp 1p1 10.244.2.2 1x100 &&
 		! at 1p1 timeout 2 "$NETBIN/talk" tcp 10.244.2.2 $PORT 64 &&
 		inject 1p1 count=1000 dev=eth0 eth_dst=02:00:0a:f4:01:01 src=10.244.1.2 \
 			dst=10.244.2.2 && [ "$(arrivals)" = 0 ] && [ "$(flows 1 true)" = 0 ]
