@@ -21,7 +21,7 @@
 #include "util.h"
 
 #define SAY_LEASES_S 10
-#define RETRY_MS 1000 /* after a state that could not be applied in full */
+#define RETRY_MS 1000 /* after a state that could not be applied in full, or written down */
 
 /* Events of the underlay, the pods and the programs. */
 
@@ -277,6 +277,8 @@ static int open_loop(struct agent *a)
 	if (err == 0)
 		err = loop_timer_new(a->loop, apply_guard, a, &a->guard_timer);
 	if (err == 0)
+		err = loop_timer_new(a->loop, agent_remember, a, &a->remember_timer);
+	if (err == 0)
 		err = address_open(a);
 	if (err == 0)
 		err = tracer_open(a->loop, &a->tracer);
@@ -498,6 +500,19 @@ static int settle_for_tun(struct agent *a, int err)
 	return 0;
 }
 
+void agent_remember(void *arg)
+{
+	struct agent *a = arg;
+	int err = state_dir_remember(a->opt, a->pin_dir, a->liberal);
+
+	if (err && !a->forgetful)
+		log_warn("%s/made: not written (%s); cleanup has to go by its flags",
+			 a->opt->state_dir, strerror(-err));
+	a->forgetful = err;
+	if (err)
+		loop_timer_arm(a->remember_timer, RETRY_MS, 0);
+}
+
 static int choose_datapath(struct agent *a)
 {
 	int err = 0;
@@ -512,7 +527,7 @@ static int choose_datapath(struct agent *a)
 	if (err)
 		err = settle_for_tun(a, err);
 	if (err == 0)
-		state_dir_remember(a->opt, a->pin_dir, a->liberal);
+		agent_remember(a);
 	return err;
 }
 
@@ -525,7 +540,7 @@ static void abandon_datapath(struct agent *a)
 		datapath_cleanup(a->pin_dir);
 	receive_abandon(a);
 	approve_abandon(a);
-	state_dir_remember(a->opt, a->pin_dir, a->liberal);
+	agent_remember(a);
 }
 
 static int take_tun(struct agent *a)

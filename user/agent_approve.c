@@ -2,7 +2,6 @@
 #include "agent_priv.h"
 #include "conntrack.h"
 #include "log.h"
-#include "state_dir.h"
 #include "util.h"
 
 /* conntrack may appear with the first rule that needs it. */
@@ -11,7 +10,7 @@ static void soften_conntrack(struct agent *a)
 	if (!conntrack_is_strict())
 		return;
 	a->liberal = true;
-	state_dir_remember(a->opt, a->pin_dir, a->liberal);
+	agent_remember(a);
 	conntrack_set_liberal(true);
 }
 

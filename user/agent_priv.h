@@ -57,13 +57,15 @@ struct agent {
 	uint32_t mtu; /* of the overlay device, as last configured */
 	enum weft_format format; /* that peers are asked to send */
 
-	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer, *devices_timer;
+	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer, *devices_timer,
+		*remember_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	uint64_t store_refused; /* states so far */
 	char pin_dir[PATH_MAX / 2];
 	int signal_fd;
 	time_t leases_said; /* when their number was logged */
+	bool forgetful; /* what cleanup is to know could not be written down */
 	bool devices_amiss; /* something was taken from them and could not be put back */
 	bool incomplete; /* a state was taken over that could not be applied in full */
 	bool waiting; /* for the store's first state */
@@ -71,6 +73,11 @@ struct agent {
 	bool restart; /* as another node, or in another network */
 	enum weft_exit status;
 };
+
+/* agent.c */
+
+/* Writes down for `cleanup` what this agent makes, and tries again until that is done. */
+void agent_remember(void *arg);
 
 /* apply.c: bring maps, device and slow path to the state of a->conf and the underlay. */
 

@@ -115,19 +115,21 @@ void state_dir_unlock(const char *dir, int *lock_fd)
 	*lock_fd = -1;
 }
 
-void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal)
+int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal)
 {
 	char path[PATH_MAX];
 	_free_ char *text = NULL;
+	int err = -ENOMEM;
 	json_t *made =
 		json_pack("{s:s, s:s, s:s, s:b}", "tun", options->tun, "subnet_file",
 			  options->subnet_file, "pin_dir", pin_dir, "conntrack_liberal", liberal);
 
 	path_of(options->state_dir, "made", path);
 	text = made ? json_dumps(made, JSON_INDENT(2)) : NULL;
-	if (!text || file_replace(path, text, 0600))
-		log_warn("%s: not written; cleanup will go by its flags", path);
+	if (text)
+		err = file_replace(path, text, 0600);
 	json_decref(made);
+	return err;
 }
 
 /*

@@ -23,9 +23,9 @@ void state_dir_unlock(const char *dir, int *lock_fd);
 
 /*
  * Remember device, subnet file and pins before they are made, and whether conntrack is made liberal
- * by us.
+ * by us. Where that fails (-errno), cleanup has its flags only.
  */
-void state_dir_remember(const struct options *options, const char *pin_dir, bool liberal);
+int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal);
 /* Is there nothing that an earlier agent made, nor a device of that name? */
 bool state_dir_is_new(const struct options *options);
 /* Did the last agent change that setting? */

@@ -7,7 +7,7 @@
  * Traffic that proves its own integrity. Both ends generate the same pseudo-random bytes, so that
  * the receiver compares each of them with what was sent and not a digest only: a byte that is
  * wrong, missing, doubled or moved ends the test. A datagram is numbered; nothing is sent twice by
- * this program, a reply that takes longer than five seconds is lost, and one that is not the expected
+ * this program, a reply that takes longer than five seconds is lost, one that is not the expected
  * one is stray. The server answers from the address it was asked at.
  *
  * The client prints one line of figures and exits with 0 when all is as sent, 1 when not, 2 usage.
