@@ -28,19 +28,24 @@ path_up() {
 	batch) pair tun tun --nodes 3 --mtu 1500 ;;
 	bpf | passed) pair bpf bpf --nodes 3 --mtu 1500 ;;
 	esac && settled $1 || return
-	[ "$1" != passed ] || { programs_pass 1 && programs_pass 2; }
+	[ "$1" != passed ] || { within 5 stay_passing 1 && within 5 stay_passing 2; }
 }
 
-# programs_pass NODE: as before the first configuration: flag READY of the half in force, see
+# state_of NODE: of its programs, in STATE; the flags of the half in force begin at byte AT, see
 # weft/abi.h
-programs_pass() {
-	local map value at
-	map=$(map_pin "$1" state)
-	mapfile -t value < <(bpftool -j map dump pinned "$map" | jq -r '.[0].value[]')
-	[ ${#value[@]} -eq 224 ] || return
-	at=$((64 + 80 * value[0] + 4))
-	value[at]=$((value[at] & ~1))
-	bpftool map update pinned "$map" key 0 0 0 0 value "${value[@]}"
+state_of() {
+	mapfile -t STATE < <(bpftool -j map dump pinned "$(map_pin "$1" state)" | jq -r '.[0].value[]')
+	[ ${#STATE[@]} -eq 224 ] && AT=$((64 + 80 * STATE[0]))
+}
+
+# stay_passing NODE: without flag READY, as before the first configuration, and the agent, which may
+# have a change of a device to follow, does not write another one
+stay_passing() {
+	state_of "$1" || return
+	STATE[AT]=$((STATE[AT] & ~1))
+	bpftool map update pinned "$(map_pin "$1" state)" key 0 0 0 0 value "${STATE[@]}" || return
+	sleep 0.5
+	state_of "$1" && [ $((STATE[AT] & 1)) = 0 ]
 }
 
 settled() {
