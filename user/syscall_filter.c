@@ -15,6 +15,13 @@
 #include "privilege.h"
 #include "util.h"
 
+/* The leak checker looks at all threads from a process of its own. */
+#ifdef __SANITIZE_ADDRESS__
+#define LEAK_CHECKER , "clone", "getdents", "prctl", "ptrace", "wait4"
+#else
+#define LEAK_CHECKER
+#endif
+
 /* Of the agent, libc, libbpf, libmnl, libnftables, libcurl, libmicrohttpd and what these use. */
 static const char *const allowed[] = {
 	/* Files */
@@ -42,7 +49,7 @@ static const char *const allowed[] = {
 	"munmap", "restart_syscall", "rseq", "rt_sigaction", "rt_sigpending", "rt_sigprocmask",
 	"rt_sigreturn", "sched_getaffinity", "sched_getparam", "sched_getscheduler",
 	"sched_setaffinity", "sched_yield", "set_robust_list", "set_tid_address", "sigaltstack",
-	"sysinfo", "tgkill", "times", "uname"};
+	"sysinfo", "tgkill", "times", "uname" LEAK_CHECKER};
 
 /* These only with one argument in a certain way: number & mask is value. */
 static const struct conditional {
