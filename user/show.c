@@ -11,11 +11,7 @@
 #include "ctl.h"
 #include "util.h"
 
-/*
- * Interface names may hold any byte but '/' and space: never let one drive the terminal, not by the
- * control characters of Unicode (U+0080 to U+009F) either.
- */
-static char *printable(char *text)
+char *show_printable(char *text)
 {
 	for (unsigned char *c = (unsigned char *)text; *c; c++) {
 		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
@@ -31,7 +27,7 @@ static char *printable_copy(const char *text)
 {
 	char *copy = strdup(text);
 
-	return copy ? printable(copy) : NULL;
+	return copy ? show_printable(copy) : NULL;
 }
 
 /* One value as a word for people. Heap; NULL when out of memory. */
@@ -47,7 +43,7 @@ static char *cell_text(const json_t *value)
 		text = strdup(json_is_true(value) ? "yes" : "no");
 	else
 		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	return text ? printable(text) : NULL;
+	return text ? show_printable(text) : NULL;
 }
 
 static int column_width(const json_t *rows, const char *key)

@@ -303,9 +303,12 @@ static void add_end(FILE *out, const json_t *object, const char *addr, const cha
 		fprintf(out, ":%lld", (long long)json_integer_value(number));
 }
 
+#define LAST_TIME 253402300799.0 /* of the year 9999 */
+
 void trace_text(const json_t *object, char out[TRACE_TEXT_LEN])
 {
-	double time = json_number_value(json_object_get(object, "time"));
+	double said = json_number_value(json_object_get(object, "time"));
+	double time = said >= 0 && said <= LAST_TIME ? said : 0;
 	const json_t *type = json_object_get(object, "icmp_type");
 	FILE *text = fmemopen(out, TRACE_TEXT_LEN, "w");
 	time_t seconds = (time_t)time;

@@ -32,7 +32,8 @@ static int show_line(const struct options *options, const char *line)
 {
 	json_t *object = json_loads(line, 0, NULL);
 	const json_t *lost = json_object_get(object, "lost");
-	const char *error = json_string_value(json_object_get(object, "error"));
+	const char *refusal = json_string_value(json_object_get(object, "error"));
+	_free_ char *error = refusal ? strdup(refusal) : NULL;
 	bool packet = json_object_get(object, "hook");
 	char text[TRACE_TEXT_LEN];
 	int err = 0;
@@ -40,7 +41,7 @@ static int show_line(const struct options *options, const char *line)
 	if (!object)
 		return -EPROTO;
 	if (error) {
-		fprintf(stderr, "weft: the agent refused: %s\n", error);
+		fprintf(stderr, "weft: the agent refused: %s\n", show_printable(error));
 		err = -ECANCELED;
 	} else if (json_object_size(object) == 0) {
 		fprintf(stderr, "weft: tracing\n");
@@ -48,7 +49,7 @@ static int show_line(const struct options *options, const char *line)
 		fputs(line, stdout);
 	} else if (packet) {
 		trace_text(object, text);
-		puts(text);
+		puts(show_printable(text));
 	} else if (lost) {
 		fprintf(stderr, "weft: %lld lost\n", (long long)json_integer_value(lost));
 	}
