@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 
 #include "aggregator.h"
 #include "conntrack.h"
@@ -79,9 +80,24 @@ static int open_lock(const char *path, int *out)
 	return 0;
 }
 
+/* Whoever has just got the lock writes its pid at once. */
+static void read_pid(int fd, char *pid, size_t size)
+{
+	const struct timespec rest = {.tv_nsec = 10000000};
+	ssize_t n = pread(fd, pid, size - 1, 0);
+
+	for (int i = 0; i < 10 && n == 0; i++) {
+		nanosleep(&rest, NULL);
+		n = pread(fd, pid, size - 1, 0);
+	}
+	if (n <= 0)
+		pid[0] = '?';
+	pid[n > 0 ? n : 1] = '\0';
+}
+
 int state_dir_lock(const char *dir, bool cleanup, int *lock_fd)
 {
-	char path[PATH_MAX], pid[16] = "?";
+	char path[PATH_MAX], pid[16];
 	_close_ int fd = -1;
 	int err = cleanup ? 0 : make_dir(dir);
 
@@ -93,9 +109,7 @@ int state_dir_lock(const char *dir, bool cleanup, int *lock_fd)
 	if (err)
 		return err;
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		ssize_t n = read(fd, pid, sizeof(pid) - 1);
-
-		pid[n > 0 ? n : 1] = '\0';
+		read_pid(fd, pid, sizeof(pid));
 		return log_err(-EBUSY, "%s: another agent is running, pid %s", dir, pid);
 	}
 	snprintf(pid, sizeof(pid), "%d", getpid());

@@ -49,15 +49,15 @@ races() {
 
 # operations N SEED: in the node's namespace; one line for each that ends otherwise than it should
 operations() {
-	local i want rc verb verbs=(status peers routes endpoints stats "flows" "flows flush" cleanup)
+	local i want rc said verb verbs=(status peers routes endpoints stats "flows" "flows flush" cleanup)
 	for i in $(seq "$1"); do
 		verb=${verbs[(i + $2) % 8]}
 		want=0
 		[ "$verb" != cleanup ] || want=1
 		# shellcheck disable=SC2086 # a verb of two words
-		"$WEFT" $verb --state-dir "$STATE" > /dev/null 2>&1
+		said=$("$WEFT" $verb --state-dir "$STATE" 2>&1 > /dev/null)
 		rc=$?
-		[ $rc = $want ] || echo "$verb: status $rc, want $want"
+		[ $rc = $want ] || echo "$verb: status $rc, want $want: $said"
 	done
 }
 
