@@ -97,6 +97,33 @@ static inline char *take_line(struct input *in, size_t *len)
 	return line;
 }
 
+/* What fn prints, on the heap; returns what it does. */
+static inline int captured(int (*fn)(void *arg), void *arg, char **out, char **err)
+{
+	FILE *was_out = stdout, *was_err = stderr;
+	size_t out_len, err_len;
+	int rc;
+
+	stdout = open_memstream(out, &out_len);
+	stderr = open_memstream(err, &err_len);
+	CHECK(stdout && stderr);
+	rc = fn(arg);
+	fclose(stdout);
+	fclose(stderr);
+	stdout = was_out;
+	stderr = was_err;
+	return rc;
+}
+
+/* Lines for people: nothing in them drives a terminal, not by UTF-8's C1 controls either. */
+static inline void check_text(const char *text)
+{
+	for (const unsigned char *c = (const void *)text; *c; c++) {
+		CHECK((*c >= 0x20 && *c != 0x7f) || *c == '\n');
+		CHECK(*c != 0xc2 || c[1] < 0x80 || c[1] > 0x9f);
+	}
+}
+
 /* An explanation for people: there is one, on one line, and nothing in it drives a terminal. */
 static inline void check_reason(const char *text, size_t size)
 {

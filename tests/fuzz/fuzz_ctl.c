@@ -116,30 +116,27 @@ static int fuzz_connect(int fd)
 	return dup2(answer_fd, fd) < 0 ? -1 : 0;
 }
 
-static void check_text(const char *text)
-{
-	for (const unsigned char *c = (const void *)text; *c; c++) {
-		CHECK((*c >= 0x20 && *c != 0x7f) || *c == '\n');
-		/* C1 controls in UTF-8 */
-		CHECK(*c != 0xc2 || c[1] < 0x80 || c[1] > 0x9f);
-	}
-}
+struct question {
+	struct input in;
+	struct options options;
+};
 
-static enum weft_exit ask(struct options *options, struct input in)
+static int ask(void *arg)
 {
 	static enum weft_exit (*const verbs[])(const struct options *) = {
 		show_status, show_peers, show_routes, show_endpoints, show_stats};
-	uint8_t verb = take8(&in);
+	struct question *q = arg;
+	uint8_t verb = take8(&q->in);
 	int ends[2], room = 1 << 20;
 	enum weft_exit exit_status;
 
-	options->json = verb & 0x80;
+	q->options = (struct options){.state_dir = "/nowhere", .json = verb & 0x80};
 	CHECK(socketpair(AF_UNIX, SOCK_STREAM, 0, ends) == 0);
 	setsockopt(ends[1], SOL_SOCKET, SO_SNDBUF, &room, sizeof(room));
-	CHECK(send(ends[1], in.at, in.left, MSG_DONTWAIT) == (ssize_t)in.left);
+	CHECK(send(ends[1], q->in.at, q->in.left, MSG_DONTWAIT) == (ssize_t)q->in.left);
 	shutdown(ends[1], SHUT_WR);
 	answer_fd = ends[0];
-	exit_status = verbs[verb % ARRAY_SIZE(verbs)](options);
+	exit_status = verbs[verb % ARRAY_SIZE(verbs)](&q->options);
 	close(ends[0]);
 	close(ends[1]);
 	return exit_status;
@@ -147,24 +144,14 @@ static enum weft_exit ask(struct options *options, struct input in)
 
 static void show_answer(struct input in)
 {
-	struct options options = {.state_dir = "/nowhere"};
+	struct question question = {.in = in};
 	_free_ char *out = NULL, *err = NULL;
-	FILE *was_out = stdout, *was_err = stderr;
-	size_t out_len, err_len;
-	enum weft_exit exit_status;
+	int status = captured(ask, &question, &out, &err);
 
-	stdout = open_memstream(&out, &out_len);
-	stderr = open_memstream(&err, &err_len);
-	CHECK(stdout && stderr);
-	exit_status = ask(&options, in);
-	fclose(stdout);
-	fclose(stderr);
-	stdout = was_out;
-	stderr = was_err;
-	CHECK(exit_status == EXIT_STOPPED || exit_status == EXIT_RUNTIME);
-	CHECK((exit_status == EXIT_STOPPED) == (err_len == 0));
+	CHECK(status == EXIT_STOPPED || status == EXIT_RUNTIME);
+	CHECK((status == EXIT_STOPPED) == !*err);
 	check_text(err);
-	if (!options.json)
+	if (!question.options.json)
 		check_text(out);
 }
 
