@@ -23,16 +23,20 @@
 #define SAY_LEASES_S 10
 #define RETRY_MS 1000 /* after a state that could not be applied in full, or written down */
 
+static void apply_again(struct agent *a)
+{
+	a->incomplete = true;
+	loop_timer_arm(a->reload_timer, RETRY_MS, 0);
+}
+
 /* Events of the underlay, the pods and the programs. */
 
 static void on_peer(uint32_t public_ip, void *arg)
 {
 	struct agent *a = arg;
 
-	if (apply_peer(a, public_ip, false)) {
-		a->incomplete = true;
-		loop_timer_arm(a->reload_timer, RETRY_MS, 0);
-	}
+	if (apply_peer(a, public_ip, false))
+		apply_again(a);
 	apply_table_soon(a);
 }
 
@@ -167,14 +171,14 @@ static void accept_state(struct agent *a, struct netconf *next)
 		address_start_anew(a);
 		return;
 	}
-	a->incomplete = apply_take(a, next, &own) || apply_all(a);
-	netconf_free(next);
-	if (a->incomplete) {
+	a->incomplete = false;
+	if (apply_take(a, next, &own) || apply_all(a)) {
 		snprintf(a->store_error, sizeof(a->store_error),
 			 "%.160s: could not be applied in full; trying again", source);
 		log_warn("%s", a->store_error);
-		loop_timer_arm(a->reload_timer, RETRY_MS, 0);
+		apply_again(a);
 	}
+	netconf_free(next);
 	say_leases(a);
 }
 
