@@ -10,7 +10,7 @@ static void soften_conntrack(struct agent *a)
 	if (!conntrack_is_strict())
 		return;
 	a->liberal = true;
-	agent_remember(a);
+	tier_remember(a);
 	conntrack_set_liberal(true);
 }
 

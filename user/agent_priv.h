@@ -74,11 +74,6 @@ struct agent {
 	enum weft_exit status;
 };
 
-/* agent.c */
-
-/* Writes down for `cleanup` what this agent makes, and tries again until that is done. */
-void agent_remember(void *arg);
-
 /* apply.c: bring maps, device and slow path to the state of a->conf and the underlay. */
 
 /* Own lease of conf for public_ip; -ENOENT, with the reason in error, when it holds none. */
@@ -122,6 +117,19 @@ void address_start_anew(struct agent *a);
 
 /* When all of them are made. Logs its own failure. */
 int devices_open(struct agent *a);
+
+/* agent_tier.c: who carries the packets, programs with the slow path behind them or that alone. */
+
+/* Loads the programs, or says why not and settles for tier tun where it may. Changes no device. */
+int tier_choose(struct agent *a);
+/* The overlay device, and the loop that serves it. */
+int tier_open_slow_path(struct agent *a);
+/* With the slow path complete, programs take over from it, or it takes over from programs. */
+int tier_start(struct agent *a);
+/* To be called after each change of the uplink: it may be another device of the same name. */
+int tier_attach_uplink(struct agent *a);
+/* Writes down for `cleanup` what this agent makes, and tries again until that is done. */
+void tier_remember(void *arg);
 
 /* agent_approve.c: whose leave flows need (--approve). */
 

@@ -370,8 +370,9 @@ filters_agree() {
 		sed -i -E '/^ +@[a-z-]+/d' "$WORK/sets"
 		while read -r set; do systemd-analyze syscall-filter "$set" >> "$WORK/sets"; done < "$WORK/inner"
 	done
-	grep -oE '^\s+\{?"[a-z0-9_]+"|"[a-z0-9_]+",' "$NET_ROOT/user/syscall_filter.c" | grep -oE '[a-z0-9_]+' |
-		sort -u > "$WORK/ours"
+	# A leak checker runs in no unit
+	grep -v '^#' "$NET_ROOT/user/syscall_filter.c" | grep -oE '^\s+\{?"[a-z0-9_]+"|"[a-z0-9_]+",' |
+		grep -oE '[a-z0-9_]+' | sort -u > "$WORK/ours"
 	[ "$(wc -l < "$WORK/ours")" -gt 100 ] && ! grep -vxFf <(tr -d ' ' < "$WORK/sets") "$WORK/ours"
 }
 
