@@ -297,7 +297,7 @@ lab_agent_start() {
 		< /dev/null > "$(lab_log "$i")" 2>&1 &
 	pid=$!
 	echo $pid > "$(lab_dir)/n$i.pid"
-	end=$((SECONDS + 10 * SLOWNESS))
+	end=$((SECONDS + 30 * SLOWNESS))
 	until lab_agent_ready "$i"; do
 		if ! kill -0 $pid 2>/dev/null || [ $SECONDS -ge $end ]; then
 			cat "$(lab_log "$i")" >&2

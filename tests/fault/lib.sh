@@ -47,7 +47,7 @@ alive() { kill -0 "$(agent_pid "$1")" 2> /dev/null; }
 
 # ended NODE [SECONDS]: waits for that, returns its exit status; 255: it has not
 ended() {
-	local i=$1 pid end=$((${EPOCHREALTIME/./} + ${2:-10} * SLOWNESS * 1000000))
+	local i=$1 pid end=$((${EPOCHREALTIME/./} + ${2:-30} * SLOWNESS * 1000000))
 	pid=$(agent_pid "$i")
 	while kill -0 "$pid" 2> /dev/null; do
 		[ "${EPOCHREALTIME/./}" -lt $end ] || return 255
@@ -60,7 +60,7 @@ ended() {
 # ended_or NODE COMMAND…: waits until the agent has ended (status 0; its own in STATUS) or the command
 # comes true (1)
 ended_or() {
-	local i=$1 end=$((${EPOCHREALTIME/./} + 10 * SLOWNESS * 1000000))
+	local i=$1 end=$((${EPOCHREALTIME/./} + 30 * SLOWNESS * 1000000))
 	shift
 	while alive "$i"; do
 		"$@" > /dev/null 2>&1 && return 1
