@@ -18,9 +18,17 @@ trace() {
 	within 3 grep -qx "weft: tracing" "$WORK/$name.err"
 }
 
+# quiet FILE: nothing has come for a while
+quiet() {
+	local before
+	before=$(stat -c %s "$1")
+	sleep 0.2
+	[ "$(stat -c %s "$1")" = "$before" ]
+}
+
 # trace_end NAME [SIGNAL]: after what was counted has been fetched
 trace_end() {
-	sleep 0.1
+	within 3 quiet "$WORK/$1"
 	kill -s "${2:-TERM}" "${TRACER[$1]}"
 	{ wait "${TRACER[$1]}"; } 2> /dev/null
 	! grep -v "^weft: tracing" "$WORK/$1.err"

@@ -62,6 +62,13 @@ static bool works(long result)
 	return result != -1 || errno != ENOSYS;
 }
 
+/* The leak checker of a sanitized build may do these. */
+#ifdef __SANITIZE_ADDRESS__
+#define works_plain(result) false
+#else
+#define works_plain(result) works(result)
+#endif
+
 static int filtered_processes(void)
 {
 	char *const argv[] = {"/bin/false", NULL};
@@ -69,11 +76,11 @@ static int filtered_processes(void)
 	syscall_filter_start();
 	return ANY(works(execve(argv[0], argv, NULL)),
 		   works(syscall(SYS_execveat, AT_FDCWD, argv[0], argv, NULL, 0)),
-		   works(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL)),
+		   works_plain(syscall(SYS_clone, SIGCHLD, NULL, NULL, NULL, NULL)),
 		   works(syscall(SYS_clone3, NULL, 0)),
-		   works(ptrace(PTRACE_TRACEME, 0, NULL, NULL)),
+		   works_plain(ptrace(PTRACE_TRACEME, 0, NULL, NULL)),
 		   works(syscall(SYS_process_vm_readv, getppid(), NULL, 0, NULL, 0, 0)),
-		   works(kill(getppid(), 0)), works(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)));
+		   works(kill(getppid(), 0)), works_plain(prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)));
 }
 
 static int filtered_system(void)
@@ -113,7 +120,7 @@ static void test_filter_refuses(void **state)
 
 static void *also_filtered(void *arg)
 {
-	return works(syscall(SYS_ptrace, PTRACE_TRACEME, 0, NULL, NULL)) ? arg : NULL;
+	return works(syscall(SYS_keyctl, 0, 0, 0, 0, 0)) ? arg : NULL;
 }
 
 /* Threads work and are filtered; names are resolved, for which libraries are loaded. */
