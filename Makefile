@@ -53,7 +53,7 @@ TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick check-vm check-mutants check-fault check-san demo bench fuzz fuzzers \
+.PHONY: all deps tests check check-quick check-vm check-mutants check-fault check-san check-flakes demo bench fuzz fuzzers \
 	fuzz-coverage soak scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
@@ -197,6 +197,9 @@ bench: deps					## measure against underlay, host-gw, vxlan
 
 check-mutants: deps				## break the code on purpose: do the tests notice?
 	$(Q)tests/mutants/run
+
+check-flakes: deps				## 20 complete runs, or ROUNDS: does one of them fail?
+	$(Q)tests/run flakes
 
 check-san: deps					## the namespace tests under ASan and UBSan
 	$(Q)tests/run sanitized
