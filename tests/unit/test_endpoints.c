@@ -115,6 +115,18 @@ static void test_carrier_lost_and_back(void **state)
 	expect(r, POD(2, 2, 02));
 }
 
+/* The bridge forgets what it has learnt with the carrier, but not what it was told. */
+static void test_carrier_lost_static_mac(void **state)
+{
+	struct rig *r = one_pod(state);
+
+	run("bridge fdb replace 02:00:00:00:00:02 dev pod2 master static");
+	in_pod(r, 2, "ip link set eth0 down");
+	expect(r, GONE(2));
+	in_pod(r, 2, "ip link set eth0 up");
+	expect(r, POD(2, 2, 02));
+}
+
 static void test_port_down_and_up(void **state)
 {
 	struct rig *r = one_pod(state);
@@ -450,6 +462,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_port_moves_to_another_bridge, rig_setup,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_port_renamed, rig_setup, rig_teardown),
+		cmocka_unit_test_setup_teardown(test_carrier_lost_static_mac, rig_setup,
+						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_carrier_lost_and_back, rig_setup,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_port_down_and_up, rig_setup, rig_teardown),

@@ -456,6 +456,7 @@ static void test_equal_sees_each_field(void **state)
 		again = parse_good(other[i]);
 		print_message("%s\n", other[i]);
 		assert_false(netconf_equal(&conf, &again));
+		assert_false(netconf_equal(&again, &conf));
 		netconf_free(&again);
 	}
 	netconf_free(&conf);

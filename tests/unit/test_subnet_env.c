@@ -179,6 +179,52 @@ static void test_failed_write_keeps_old_file(void **state)
 	assert_int_equal(access("env.tmp", F_OK), -1);
 }
 
+static int read_text(const char *text, struct prefix4 *out)
+{
+	int fd = open("env", O_WRONLY | O_CREAT | O_TRUNC, 0644);
+
+	assert_true(fd >= 0);
+	assert_int_equal(write(fd, text, strlen(text)), strlen(text));
+	close(fd);
+	return subnet_env_read("env", out);
+}
+
+/* As a shell reads it: this key's value, whatever the quotes and what stands around it. */
+static void test_reads_what_a_shell_would(void **state)
+{
+	static const char *const good[] = {
+		"FLANNEL_SUBNET=10.244.17.1/24\n",
+		"FLANNEL_MTU=1\n  FLANNEL_SUBNET=\"10.244.17.1/24\" # ours\n",
+		"FLANNEL_SUBNET='10.244.17.1/24'",
+		"FLANNEL_SUBNET:10.9.9.1/24\nFLANNEL_SUBNET=10.244.17.1/24\n",
+		"FLANNEL_SUBNETS=10.9.9.1/24\nFLANNEL_SUBNET=x\nFLANNEL_SUBNET=10.244.17.1/24\n",
+	};
+	static const char *const bad[] = {
+		"",
+		"FLANNEL_SUBNET",
+		"FLANNEL_SUBNET=",
+		"FLANNEL_SUBNET:10.244.17.1/24\n",
+		"#FLANNEL_SUBNET=10.244.17.1/24\n",
+		"FLANNEL_SUBNET=10.244.17.1/33\n",
+	};
+	struct prefix4 out;
+
+	(void)state;
+	for (size_t i = 0; i < ARRAY_SIZE(good); i++) {
+		out = (struct prefix4){0};
+		print_message("%s\n", good[i]);
+		assert_int_equal(read_text(good[i], &out), 0);
+		assert_int_equal(out.addr, 10u << 24 | 244u << 16 | 17u << 8);
+		assert_int_equal(out.len, 24);
+	}
+	for (size_t i = 0; i < ARRAY_SIZE(bad); i++)
+		assert_int_equal(read_text(bad[i], &out), -ENOENT);
+	unlink("env");
+	assert_int_equal(subnet_env_read("env", &out), -ENOENT);
+	assert_int_equal(symlink("target", "env"), 0);
+	assert_int_equal(subnet_env_read("env", &out), -ENOENT);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -190,6 +236,7 @@ int main(void)
 		T(test_replaces_atomically),
 		T(test_leftovers_at_temporary_name),
 		T(test_failures_leave_nothing),
+		T(test_reads_what_a_shell_would),
 		T(test_failed_write_keeps_old_file),
 	};
 
