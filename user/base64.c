@@ -42,7 +42,7 @@ char *base64_decode(const char *text, size_t *len)
 
 	while (digits && n - digits < 2 && text[digits - 1] == '=')
 		digits--;
-	if (n % 4 || digits % 4 == 1)
+	if (n % 4)
 		return NULL;
 	out = malloc(n / 4 * 3 + 1);
 	for (size_t i = 0; out && i < digits; i++) {
