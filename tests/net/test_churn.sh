@@ -14,12 +14,13 @@ STANDING=2 # pods of a node
 # fast_flow NODE: the flows that run are fast at both hooks, as dense as they are meant to be, and
 # nothing of them is slow or refused; looks for 200 ms
 fast_flow() {
-	mark "$1" && sleep 0.2 && gains "$1" | tee "$WORK/fast$1" | awk '
+	mark "$1" && sleep 0.2 && gains "$1" | tee "$WORK/fast$1" |
+		awk -v floor=$((FLOW_RATE * 15 / 100)) '
 		$3 == "not_ipv4" || $3 == "not_overlay" || $3 == "local" { next }
 		{ n[$1] += $4 }
 		'"$ASKS"' && $4 < 20 { next }
 		$2 != "fast" { bad = 1 }
-		END { exit bad || n["port"] < 1500 || n["uplink"] < 1500 }'
+		END { exit bad || n["port"] < floor || n["uplink"] < floor }'
 }
 
 # back NODE…: within the time, counted from now
