@@ -192,6 +192,9 @@ static void sweep_slots(struct endpoints *e)
 		if (s->local && s->seen_local != e->resync) {
 			s->local = false;
 			eps_evaluate(e, s);
+			/* Nobody has asked while it was ours. */
+			if (!s->mac)
+				eps_enqueue(e, s, false);
 		}
 		if (s->mac && (s->seen != e->resync || !s->mac->learnt))
 			eps_enqueue(e, s, false);

@@ -329,6 +329,23 @@ static void test_own_addresses_are_no_endpoints(void **state)
 	expect(r, POD(2, 2, 02));
 }
 
+/* While an address is our own, the kernel forgets the pod that had it. */
+static void test_own_address_back_to_a_pod(void **state)
+{
+	struct rig *r = one_pod(state);
+
+	run("cd /proc/sys/net/ipv4/neigh/cni0; echo 20 > retrans_time_ms; echo 1 > ucast_solicit; "
+	    "echo 1 > mcast_solicit");
+	run("ip addr add 10.1.0.2/32 dev lo");
+	expect(r, GONE(2));
+	in_pod(r, 2, "echo 8 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
+	run("ip neigh replace 10.1.0.2 lladdr 02:00:00:00:00:02 dev cni0 nud probe");
+	rig_run_for(r, 500);
+	in_pod(r, 2, "echo 0 > /proc/sys/net/ipv4/conf/eth0/arp_ignore");
+	run("ip addr del 10.1.0.2/32 dev lo");
+	expect(r, POD(2, 2, 02));
+}
+
 static void test_other_subnets_are_ignored(void **state)
 {
 	struct rig *r = one_pod(state);
@@ -496,6 +513,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_forged_hints_are_bounded, rig_setup,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_own_addresses_are_no_endpoints, rig_setup,
+						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_own_address_back_to_a_pod, rig_setup,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_other_subnets_are_ignored, rig_setup,
 						rig_teardown),
