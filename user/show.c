@@ -200,7 +200,7 @@ static const char *answer_error(const json_t *answer)
 	return json_string_value(json_object_get(answer, "error"));
 }
 
-static void print_refusal(const char *refusal)
+void show_refusal(const char *refusal)
 {
 	_free_ char *text = printable_copy(refusal);
 
@@ -230,7 +230,7 @@ static enum weft_exit show(const struct options *options, const char *verb,
 		return show_failure(options, err);
 	refusal = answer_error(answer);
 	if (refusal)
-		print_refusal(refusal);
+		show_refusal(refusal);
 	else
 		err = options->json ? print_json(answer) : print(answer, verb);
 	json_decref(answer);

@@ -22,6 +22,8 @@ int show_rows(const struct options *options, json_t *rows, const char *verb);
  */
 char *show_printable(char *text);
 
+/* Says that the agent refused, in its own words. */
+void show_refusal(const char *refusal);
 /* Says why the agent could not be asked, and returns the exit status of that. */
 enum weft_exit show_failure(const struct options *options, int err);
 

@@ -32,8 +32,7 @@ static int show_line(const struct options *options, const char *line)
 {
 	json_t *object = json_loads(line, 0, NULL);
 	const json_t *lost = json_object_get(object, "lost");
-	const char *refusal = json_string_value(json_object_get(object, "error"));
-	_free_ char *error = refusal ? strdup(refusal) : NULL;
+	const char *error = json_string_value(json_object_get(object, "error"));
 	bool packet = json_object_get(object, "hook");
 	char text[TRACE_TEXT_LEN];
 	int err = 0;
@@ -41,7 +40,7 @@ static int show_line(const struct options *options, const char *line)
 	if (!object)
 		return -EPROTO;
 	if (error) {
-		fprintf(stderr, "weft: the agent refused: %s\n", show_printable(error));
+		show_refusal(error);
 		err = -ECANCELED;
 	} else if (json_object_size(object) == 0) {
 		fprintf(stderr, "weft: tracing\n");
