@@ -53,8 +53,8 @@ TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))
 
 .DELETE_ON_ERROR:
 .SECONDARY:
-.PHONY: all deps tests check check-quick check-vm check-mutants check-fault check-san check-flakes demo bench fuzz fuzzers \
-	fuzz-coverage soak scale fmt install clean help
+.PHONY: all deps tests check check-quick check-vm check-mutants check-fault check-san check-flakes \
+	demo bench fuzz fuzzers fuzz-coverage soak scale fmt install clean help
 
 all: $(BUILD)/weft $(TOOLS)			## build the program and the tools
 

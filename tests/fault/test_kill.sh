@@ -12,6 +12,7 @@ POINTS=0
 FAILED=0
 
 ready() { pair bpf bpf && known_both && remember one 1; }
+
 # recovers NAME: by one start
 recovers() {
 	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && pings 2p1 10.244.1.2 &&

@@ -148,14 +148,6 @@ nothing_runs() {
 
 # Programs of others
 
-# foreign NAME HOW DEVICE [DIRECTION]
-foreign() {
-	local id
-	id=$(at 1 "$NETBIN/foreign" "${@:2}") && echo "$id" > "$WORK/id.$1"
-}
-
-count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
-
 # others_see N: each of those in front of ours counts so many packets more
 others_see() {
 	local name before after

@@ -265,6 +265,16 @@ metered() {
 
 meter_reset() { at "$1" nft reset counter netdev "weft_meter_$2" seen > /dev/null; }
 
+# Programs of others, see foreign.c
+
+# foreign NAME HOW DEVICE [DIRECTION]: a program at node 1
+foreign() {
+	local id
+	id=$(at 1 "$NETBIN/foreign" "${@:2}") && echo "$id" > "$WORK/id.$1"
+}
+
+count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
+
 # Flows: numbered datagrams from one pod to another, see flow.c
 
 FLOW_PORT=7001

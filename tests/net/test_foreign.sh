@@ -9,14 +9,6 @@
 ROUNDS=200
 PINGS=10
 
-# foreign NAME HOW DEVICE [DIRECTION]: a program at node 1, see foreign.c
-foreign() {
-	local id
-	id=$(at 1 "$NETBIN/foreign" "${@:2}") && echo "$id" > "$WORK/id.$1"
-}
-
-count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
-
 # sees NAME… -- PACKETS COMMAND…: each of them counts at least so many more meanwhile
 sees() {
 	local names=() before=() after i
