@@ -59,8 +59,27 @@ static __always_inline enum weft_reason check_source(struct __sk_buff *skb, stru
 }
 
 /*
- * Another pod's address is refused wherever the frame goes: the host may translate its destination
- * into one on the overlay, and listens to more MACs than the gateway's.
+ * What a peer would decapsulate is for nodes to send. The host may give it the node's own address
+ * on its way out (masquerade), and the peer would believe its inner source.
+ */
+static __always_inline bool is_encapsulated(const struct __sk_buff *skb, const struct egress *e)
+{
+	struct udphdr udp = {};
+	const struct outer outer = {.ip = e->ip, .udp = &udp};
+
+	if (in_network(e->cfg, bpf_ntohl(e->ip->daddr)))
+		return false;
+	if (e->ip->protocol != IPPROTO_IPIP &&
+	    (e->ip->protocol != IPPROTO_UDP || e->ip->frag_off & bpf_htons(IP_OFFSET) ||
+	     bpf_skb_load_bytes(skb, WEFT_ETH_HLEN + (ver_ihl(e->ip) & 0xf) * 4, &udp,
+				sizeof(udp))))
+		return false;
+	return format_of(e->cfg, &outer) != WEFT_FORMAT_MAX;
+}
+
+/*
+ * Another pod's address is refused wherever the frame goes, and however it is padded: the host may
+ * translate its destination into one on the overlay, and listens to more MACs than the gateway's.
  */
 static __always_inline enum weft_reason
 check_neighbour(const struct __sk_buff *skb, const struct egress *e, enum weft_reason reason)
@@ -68,15 +87,20 @@ check_neighbour(const struct __sk_buff *skb, const struct egress *e, enum weft_r
 	u32 saddr = bpf_ntohl(e->ip->saddr);
 	const struct weft_endpoint *ep;
 
-	if (reason == WEFT_R_BAD_IP4 || !in_subnet(e->cfg, saddr))
+	if (is_encapsulated(skb, e))
+		return WEFT_R_SPOOFED_LOCAL;
+	if (!in_subnet(e->cfg, saddr))
 		return reason;
 	ep = endpoint_lookup(e->cfg, saddr);
 	return ep && ep->ifindex != skb->ifindex ? WEFT_R_SPOOFED_LOCAL : reason;
 }
 
 /* What a router must leave to the full stack. */
-static __always_inline enum weft_reason check_plain(const struct iphdr *ip)
+static __always_inline enum weft_reason check_plain(const struct __sk_buff *skb,
+						    const struct iphdr *ip)
 {
+	if (skb->vlan_present)
+		return WEFT_R_NOT_IPV4;
 	if (ver_ihl(ip) != IP4_PLAIN)
 		return WEFT_R_IP_OPTIONS;
 	if (ip4_is_fragment(ip))
@@ -100,13 +124,29 @@ static __always_inline enum weft_reason check_approved(struct __sk_buff *skb,
 	return approve_entry(skb, e->st, e->cfg, e->ip, e->data_end, WEFT_EGRESS);
 }
 
+/* The host takes a tag without an identifier (IEEE 802.1Q: of priority) for none at all. */
+static __always_inline bool has_vlan_id(const struct __sk_buff *skb)
+{
+	return skb->vlan_present && skb->vlan_tci & VLAN_VID_MASK;
+}
+
+/*
+ * What a pod has no business with. The first of two VLAN tags was taken off before this hook; the
+ * host may take off the second one as well, and what is inside would have met no check.
+ */
+static __always_inline bool is_forbidden(struct __sk_buff *skb)
+{
+	return skb->protocol == bpf_htons(ETH_P_8021Q) ||
+	       skb->protocol == bpf_htons(ETH_P_8021AD) || is_router_advert(skb);
+}
+
 static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, struct egress *e,
 						     enum weft_hook hook)
 {
 	struct ethhdr *eth;
 	enum weft_reason reason;
 
-	if (skb->protocol != bpf_htons(ETH_P_IP) || skb->vlan_present)
+	if (skb->protocol != bpf_htons(ETH_P_IP) || has_vlan_id(skb))
 		return WEFT_R_NOT_IPV4;
 	if (hook == WEFT_HOOK_BRIDGE && skb->tc_index)
 		return WEFT_R_DECLINED;
@@ -126,7 +166,7 @@ static __always_inline enum weft_reason classify_pod(struct __sk_buff *skb, stru
 	else if (hook == WEFT_HOOK_PORT)
 		return check_neighbour(skb, e, reason);
 	if (reason == WEFT_R_OK)
-		reason = check_plain(e->ip);
+		reason = check_plain(skb, e->ip);
 	if (reason == WEFT_R_OK)
 		reason = check_peer(skb, e);
 	if (reason == WEFT_R_OK)
@@ -217,7 +257,7 @@ static __always_inline int from_pod(struct __sk_buff *skb, enum weft_hook hook)
 	if (!e.cfg)
 		return decline_pod(skb, hook, WEFT_R_DISABLED, len);
 	reason = classify_pod(skb, &e, hook);
-	if (reason == WEFT_R_NOT_IPV4 && is_router_advert(skb))
+	if (reason == WEFT_R_NOT_IPV4 && is_forbidden(skb))
 		return drop(skb, hook, reason, len);
 	if (reason != WEFT_R_OK)
 		return decline_pod(skb, hook, reason, len);

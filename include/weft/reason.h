@@ -67,7 +67,7 @@
 	X(CHECKSUM, "checksum") /* outer UDP checksum present: verified by the socket */ \
 	X(UNKNOWN_PEER, "unknown_peer") /* outer source holds no lease */ \
 	X(SPOOFED_INNER, "spoofed_inner") /* inner source is not the sending member's */ \
-	X(SPOOFED_LOCAL, "spoofed_local") /* inner source is not the sending pod's own */ \
+	X(SPOOFED_LOCAL, "spoofed_local") /* a pod's, and not in its own name */ \
 	X(FOREIGN_DST, "foreign_dst") /* inner destination outside this node's subnet */ \
 	X(CONTROL, "control") /* TCP SYN, FIN or RST: conntrack must see it */ \
 	X(PROTOCOL, "protocol") /* neither TCP, UDP nor ICMP echo: never approved */ \

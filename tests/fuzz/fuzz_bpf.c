@@ -177,7 +177,9 @@ static void judge_context(enum native_program program, const struct native_run *
 {
 	bool taught = program == NATIVE_BRIDGE && run->tc_index;
 
-	if (run->protocol == 0x86dd && want->verdict == DECODE_REFUSED && program <= NATIVE_BRIDGE)
+	/* A VLAN tag with an identifier leads elsewhere; without one it hides nothing. */
+	if (program <= NATIVE_BRIDGE && want->verdict == DECODE_REFUSED &&
+	    (run->protocol != 0x0800 || (!taught && !(run->vlan_tci & 0x0fff))))
 		return;
 	if (program >= NATIVE_ENTER)
 		want->verdict = DECODE_LEFT;
@@ -345,6 +347,7 @@ static enum native_program take_run(struct input *in, struct decode_world *w,
 	odds = take8(in);
 	run->ifindex = CLUSTER_IFINDEX;
 	run->vlan_present = odds & VLAN;
+	run->vlan_tci = run->vlan_present ? 0x2000 | (run->hash & 1) : 0;
 	run->marked = odds & MARKED && program == NATIVE_UPLINK;
 	run->verified = odds & VERIFIED;
 	run->tracing = odds & TRACING ? 1 : 0;

@@ -196,12 +196,31 @@ static void send_to(const struct decode_world *w, uint32_t node, const uint8_t *
 
 /* Sending */
 
-/* The host may be told to send it on, so a neighbour's address is refused wherever it goes. */
-static enum decode_verdict refuse_neighbour(const struct decode_world *w, uint32_t saddr)
+/* What a node would decapsulate if it came from the underlay; other nodes than us are there. */
+static bool is_encapsulated(const struct decode_world *w, const struct frame *in)
 {
-	enum pod pod = pod_of(saddr);
+	const uint8_t *ip = in->data + ETH;
+	size_t at = ETH + (ip[0] & 15u) * 4;
 
-	return w->hook == DECODE_PORT && pod == ELSEWHERE ? DECODE_REFUSED : DECODE_LEFT;
+	if (get32(ip + 16) >> 16 == IN(0, 0) >> 16)
+		return false;
+	if (ip[9] == IPIP)
+		return w->formats & 1 << WEFT_FORMAT_IPIP;
+	if (ip[9] != UDP || get16(ip + 6) & 0x1fff || in->len < at + 8)
+		return false;
+	if (get16(in->data + at + 2) == 8285)
+		return w->formats & 1 << WEFT_FORMAT_UDP;
+	return get16(in->data + at + 2) == 8472 && w->formats & 1 << WEFT_FORMAT_VXLAN;
+}
+
+/* The host may be told to send it on, so this is refused wherever it goes. */
+static enum decode_verdict judge_detour(const struct decode_world *w, const struct frame *in)
+{
+	if (w->hook != DECODE_PORT)
+		return DECODE_LEFT;
+	return pod_of(get32(in->data + ETH + 12)) == ELSEWHERE || is_encapsulated(w, in)
+		       ? DECODE_REFUSED
+		       : DECODE_LEFT;
 }
 
 /* RFC 4861; so is what hides its type behind six extension headers (RFC 8200) and more. */
@@ -225,6 +244,12 @@ static bool is_router_advert(const struct frame *in)
 	return true;
 }
 
+/* A tag that is still in the frame is the second one. */
+static bool is_tagged(const struct frame *in)
+{
+	return in->len >= ETH && (get16(in->data + 12) == 0x8100 || get16(in->data + 12) == 0x88a8);
+}
+
 static void decode_pod(const struct decode_world *w, const struct frame *in, struct decoded *out)
 {
 	const uint8_t *ip = in->data + ETH;
@@ -232,16 +257,14 @@ static void decode_pod(const struct decode_world *w, const struct frame *in, str
 	bool gateway = !memcmp(in->data, bridge_mac, 6), known;
 	uint32_t saddr, node;
 
-	if (is_router_advert(in))
+	if (is_router_advert(in) || is_tagged(in))
 		out->verdict = DECODE_REFUSED;
 	if (in->len < ETH + 20 || get16(in->data + 12) != 0x0800)
 		return;
 	saddr = get32(ip + 12);
 	node = owner(get32(ip + 16));
-	if (gateway && !is_whole(ip, room))
-		return;
-	if (!gateway || !node) {
-		out->verdict = refuse_neighbour(w, saddr);
+	if (!gateway || !node || !is_whole(ip, room)) {
+		out->verdict = judge_detour(w, in);
 		return;
 	}
 	known = w->hook == DECODE_BRIDGE || pod_of(saddr) == HERE || pod_of(saddr) == UNREACHABLE;

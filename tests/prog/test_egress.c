@@ -111,6 +111,27 @@ static const struct egress_case cases[] = {
 	PORT_SLOW(NOT_OVERLAY, .saddr = IN(2, 3), .daddr = IP(8, 8, 8, 8)),
 	PORT_SLOW(NOT_OVERLAY, .saddr = IP(9, 9, 9, 9), .daddr = IP(8, 8, 8, 8)),
 	PORT_SLOW(LOCAL, .saddr = IN(1, 4), .daddr = IN(1, 1)),
+	/* Nor is padding, or anything else that the host may forgive, a way around that. */
+	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .len_delta = -1),
+	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = IP(8, 8, 8, 8), .len_delta = -1),
+	PORT_SLOW(BAD_IP4, .saddr = IN(2, 3), .len_delta = -1),
+	/* What peers would decapsulate; inside the overlay it is one pod's business with another. */
+	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285),
+	PORT_DROP(SPOOFED_LOCAL, .daddr = IP(8, 8, 8, 8), .dport = 8285),
+	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285, .payload = 8),
+	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285, .ihl = 6),
+	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285, .ihl = 15),
+	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285, .frag = 0x2000),
+	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285, .len_delta = -1),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .dport = 8285, .payload = 7),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .dport = 8285, .frag = 1),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .dport = 8286),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .dport = 8472),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .sport = 8285),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .proto = 6, .dport = 8285),
+	PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .proto = 4),
+	PORT_SLOW(LOCAL, .daddr = IN(1, 1), .dport = 8285),
+	FAST(.dport = 8285),
 	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 4)),
 	PORT_SLOW(NO_ENDPOINT, .saddr = IN(1, 255)),
 	FAST(.saddr = IN(1, 5)),
@@ -218,6 +239,45 @@ static void test_neighbour_frame(void)
 	       "bridge frame to another MAC, as another pod -> slow not_gateway", &in, &got.out);
 }
 
+/* What of these a pod sends when all three formats are in use. */
+static void test_encapsulated(void)
+{
+	static const struct egress_case all[] = {
+		PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285),
+		PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8472),
+		PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .proto = 4),
+		PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .proto = 4, .frag = 1),
+		PORT_SLOW(NOT_OVERLAY, .daddr = OUT(2), .dport = 8471),
+		FAST(.dport = 8472),
+		SLOW(PROTOCOL, .proto = 4),
+	};
+
+	rig_accept(7);
+	for (size_t i = 0; i < ARRAY_SIZE(all); i++)
+		run_case(&all[i], RIG_PORT);
+	rig_configure(ON);
+}
+
+/* The kernel has taken off the first of two VLAN tags, and may take off the second one, too. */
+static void test_second_tag(void)
+{
+	static const uint16_t types[] = {0x8100, 0x88a8};
+	const struct ip_fields plain = {0};
+	struct result got;
+	struct frame in;
+	char name[64];
+
+	for (size_t i = 0; i < ARRAY_SIZE(types); i++) {
+		frame_from_pod(&in, &plain);
+		put16(in.data + 12, types[i]);
+		snprintf(name, sizeof(name), "port ethertype %04x -> drop not_ipv4", types[i]);
+		rig_run(RIG_PORT, &in, 0, &got);
+		report(result_is(&got, ACT_SHOT, WEFT_HOOK_PORT, WEFT_DROP, WEFT_R_NOT_IPV4, in.len,
+				 &in),
+		       name, &in, &got.out);
+	}
+}
+
 /* An IPv6 packet of these headers, each a type and its length; returns its frame's length. */
 static size_t put_ip6(struct frame *frame, const uint8_t *headers, size_t n, uint8_t icmp_type)
 {
@@ -275,7 +335,7 @@ static void test_router_adverts(void)
 
 static void test_frames(void)
 {
-	static const uint16_t types[] = {0x0806, 0x86dd, 0x8847, 0x88cc, 0x88a8, 0x0801, 0x9000};
+	static const uint16_t types[] = {0x0806, 0x86dd, 0x8847, 0x88cc, 0x0801, 0x9000};
 	const struct ip_fields plain = {0};
 	struct frame in;
 	char name[64];
@@ -404,6 +464,8 @@ void test_egress(void)
 	test_frames();
 	test_router_adverts();
 	test_neighbour_frame();
+	test_encapsulated();
+	test_second_tag();
 	test_gso();
 	test_hints();
 	test_disabled();

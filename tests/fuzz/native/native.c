@@ -450,6 +450,7 @@ static int run_skb(enum native_program program, struct native_run *run)
 		.protocol = bpf_htons((u16)run->protocol),
 		.pkt_type = run->pkt_type,
 		.vlan_present = run->vlan_present,
+		.vlan_tci = run->vlan_tci,
 		.ifindex = run->ifindex,
 		.gso_size = run->gso_size,
 		.hash = run->hash,

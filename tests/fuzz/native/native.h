@@ -48,7 +48,7 @@ struct native_run {
 	const unsigned char *data;
 	unsigned int len, linear;
 	unsigned int protocol; /* host order */
-	unsigned int pkt_type, vlan_present, ifindex, gso_size, hash, tc_index;
+	unsigned int pkt_type, vlan_present, vlan_tci, ifindex, gso_size, hash, tc_index;
 	unsigned int marked; /* by the strip program */
 	unsigned int verified; /* the outer checksum */
 	unsigned int vni, remote; /* of the tunnel key, host order */
