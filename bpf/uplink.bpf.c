@@ -35,6 +35,15 @@ static __always_inline bool find_outer(struct __sk_buff *skb, struct outer *oute
 	return (void *)(outer->udp + 1) <= outer->data_end;
 }
 
+/*
+ * IP in IP has no port by which to tell ours from others' (load balancers use it, too). Without an
+ * inner source of the overlay there is nothing that would be believed.
+ */
+static __always_inline bool is_others_ipip(const struct weft_config *cfg, const struct iphdr *inner)
+{
+	return cfg->flags & WEFT_CONFIG_PEER_CHECK && !in_network(cfg, bpf_ntohl(inner->saddr));
+}
+
 static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struct ingress *in,
 						    enum weft_format format)
 {
@@ -55,6 +64,8 @@ static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struc
 		return WEFT_R_CHECKSUM;
 	if ((void *)(inner + 1) > outer.data_end)
 		return WEFT_R_SHORT;
+	if (format == WEFT_FORMAT_IPIP && is_others_ipip(in->cfg, inner))
+		return WEFT_R_NOT_OVERLAY;
 	reason = accept_inner(in, &outer, inner, skb->len - WEFT_ETH_HLEN - format_overhead(format),
 			      skb->gso_size);
 	if (reason != WEFT_R_OK)

@@ -340,6 +340,13 @@ static bool accepts(const struct decode_world *w, const uint8_t *outer, const ui
 	       ecn_of(outer[1], inner[1]) >= 0;
 }
 
+/* IP in IP of a load balancer, say. */
+static bool is_others(const struct decode_world *w, const uint8_t *outer, const uint8_t *inner)
+{
+	return outer[9] == IPIP && w->flags & WEFT_CONFIG_PEER_CHECK &&
+	       get32(inner + 12) >> 16 != IN(0, 0) >> 16;
+}
+
 /* May it go straight to its pod, leave apart? */
 static bool is_plain(const uint8_t *inner)
 {
@@ -386,7 +393,7 @@ static void decode_uplink(const struct decode_world *w, const struct frame *in, 
 	overhead = outer_of(w, ip, in->len - ETH);
 	inner = ip + overhead;
 	room = in->len - ETH - overhead;
-	if (!overhead || !is_whole(inner, room))
+	if (!overhead || !is_whole(inner, room) || is_others(w, ip, inner))
 		return;
 	if (!accepts(w, ip, inner)) {
 		out->verdict = DECODE_REFUSED;

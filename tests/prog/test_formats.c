@@ -296,6 +296,13 @@ static void test_cut(int format)
 	}
 }
 
+static void set_outer_source(struct frame *frame, uint32_t saddr)
+{
+	put32(frame->data + 26, saddr);
+	put16(frame->data + 24, 0);
+	put16(frame->data + 24, packet_checksum(frame->data + 14, 20));
+}
+
 /* The checks behind the format are the same for all: one of each kind shows that they are made. */
 static void test_checked(int format)
 {
@@ -327,15 +334,41 @@ static void test_checked(int format)
 		run_uplink(name, format, &in, cases[i].act, cases[i].verdict, cases[i].reason, 0);
 	}
 	frame_of(&in, format, 0, &v, &cases[0].ip);
-	put32(in.data + 26, OUT(99));
-	put16(in.data + 24, 0);
-	put16(in.data + 24, packet_checksum(in.data + 14, 20));
+	set_outer_source(&in, OUT(99));
 	snprintf(name, sizeof(name), "uplink %s: a stranger", formats[format].name);
 	run_uplink(name, format, &in, ACT_SHOT, WEFT_DROP, WEFT_R_UNKNOWN_PEER, 0);
 	rig_accept(ALL & ~(1 << format));
 	frame_of(&in, format, 0, &v, &cases[0].ip);
 	snprintf(name, sizeof(name), "uplink %s: not accepted", formats[format].name);
 	run_uplink(name, format, &in, ACT_NEXT, WEFT_SLOW, WEFT_R_NOT_OVERLAY, 0);
+	rig_accept(ALL);
+}
+
+/* A load balancer's, say: with the peer check nothing but the overlay's own is ours. */
+static void test_others_ipip(void)
+{
+	static const struct ip_fields ips[] = {
+		{.saddr = IP(198, 51, 100, 7), .daddr = IP(198, 51, 100, 8)},
+		{.saddr = IP(198, 51, 100, 7)},
+		{.saddr = IP(10, 243, 255, 255)},
+	};
+	const struct vxlan_fields v = {0};
+	struct frame in;
+
+	for (size_t i = 0; i < ARRAY_SIZE(ips); i++) {
+		frame_of(&in, WEFT_FORMAT_IPIP, 0, &v, &ips[i]);
+		run_uplink("uplink ipip: not the overlay's, a member's", WEFT_FORMAT_IPIP, &in,
+			   ACT_NEXT, WEFT_SLOW, WEFT_R_NOT_OVERLAY, 0);
+		set_outer_source(&in, OUT(99));
+		run_uplink("uplink ipip: not the overlay's, a stranger's", WEFT_FORMAT_IPIP, &in,
+			   ACT_NEXT, WEFT_SLOW, WEFT_R_NOT_OVERLAY, 0);
+	}
+	rig_configure(ON & ~WEFT_CONFIG_PEER_CHECK);
+	rig_accept(ALL);
+	frame_of(&in, WEFT_FORMAT_IPIP, 0, &v, &ips[1]);
+	run_uplink("uplink ipip: from outside the overlay, not checked", WEFT_FORMAT_IPIP, &in,
+		   ACT_REDIRECT, WEFT_FAST, WEFT_R_OK, 0);
+	rig_configure(ON);
 	rig_accept(ALL);
 }
 
@@ -439,6 +472,7 @@ void test_formats(void)
 		test_checked(format);
 	}
 	test_vxlan_refused();
+	test_others_ipip();
 	test_path_mtu();
 	rig_configure(ON);
 }
