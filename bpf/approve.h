@@ -147,9 +147,13 @@ static __always_inline void sip_block(u64 v[4], u64 block)
 	v[0] ^= block;
 }
 
-/* Of the flow's 16 bytes with the direction in the last one. */
+/*
+ * Of the flow's 16 bytes with the direction in the last one, and the rules' generation: what was
+ * judged by rules that have changed since approves nothing.
+ */
 static __always_inline u64 flow_mac(const struct weft_state *st, const struct flow_packet *fp)
 {
+	const u32 generation = *(volatile const u32 *)&st->generation;
 	const u64 *words = (const void *)&fp->flow;
 	u64 v[4] = {
 		st->secret[0] ^ 0x736f6d6570736575ULL,
@@ -160,7 +164,7 @@ static __always_inline u64 flow_mac(const struct weft_state *st, const struct fl
 
 	sip_block(v, words[0]);
 	sip_block(v, words[1] ^ (u64)fp->dir << 56);
-	sip_block(v, (u64)sizeof(fp->flow) << 56);
+	sip_block(v, (u64)(sizeof(fp->flow) + sizeof(generation)) << 56 | generation);
 	v[2] ^= 0xff;
 	sip_round(v);
 	sip_round(v);

@@ -308,9 +308,17 @@ static void check_approvals(enum native_program program, const struct decode_wor
 	CHECK(program == NATIVE_PORT || program == NATIVE_UPLINK || program == NATIVE_AGGREGATE);
 }
 
+static void set_generation(uint32_t generation)
+{
+	uint32_t zero = 0;
+
+	state.generation = generation;
+	native_put(CLUSTER_STATE, &zero, &state);
+}
+
 /*
  * A packet that the port hook has tagged approves its flow where it leaves, and none when the host
- * has changed it in between.
+ * has changed it in between, or its rules.
  */
 static void check_tag(const struct native_run *tagged)
 {
@@ -329,6 +337,11 @@ static void check_tag(const struct native_run *tagged)
 	native_run(NATIVE_TUN, &run);
 	CHECK(run.approvals_made == 0);
 	frame.data[ETH + 19] ^= 1;
+	run.approvals_made = run.counters = 0;
+	set_generation(state.generation + 1);
+	native_run(NATIVE_TUN, &run);
+	CHECK(run.approvals_made == 0);
+	set_generation(state.generation - 1);
 }
 
 /* The world of a run, and its frame, from the first bytes of the input. */
