@@ -60,8 +60,10 @@ static void on_port(uint32_t ifindex, const char *ifname, bool up, void *arg)
 	struct agent *a = arg;
 
 	log_debug("port %s %s", ifname, up ? "added" : "removed");
-	if (!a->datapath)
+	if (!a->datapath) {
+		loop_timer_arm(a->guard_timer, 10, 0);
 		return;
+	}
 	if (up) {
 		/* What enters by the one hook is approved at the other. */
 		datapath_attach(a->datapath, WEFT_HOOK_DELIVER, ifindex);

@@ -205,6 +205,22 @@ static void abandon_datapath(struct agent *a)
 	tier_remember(a);
 }
 
+static void open_guard(struct agent *a)
+{
+	const struct port_guard_config config = {
+		.tun = a->opt->tun,
+		.network = a->conf.network,
+		.port = a->conf.port,
+		.vxlan_port = a->conf.vxlan_port,
+		.lost = apply_guard,
+		.arg = a,
+	};
+
+	if (port_guard_open(a->loop, &config, &a->guard))
+		log_warn("no nftables for bridges: local pods' addresses are not protected");
+	loop_timer_arm(a->guard_timer, 10, 0);
+}
+
 static int take_tun(struct agent *a)
 {
 	int err = 0;
@@ -216,10 +232,8 @@ static int take_tun(struct agent *a)
 	}
 	if (err)
 		return log_err(err, "cannot receive format %s", format_name(a->format));
-	if (port_guard_open(a->opt->tun, &a->guard))
-		log_warn("no nftables for bridges: local pods' addresses are not protected");
+	open_guard(a);
 	forward_set_merging(a->forward, true);
-	loop_timer_arm(a->guard_timer, 10, 0);
 	return apply_all(a);
 }
 

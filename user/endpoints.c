@@ -416,3 +416,13 @@ void endpoints_each(const struct endpoints *e, void (*fn)(const struct endpoint 
 		fn(&ep, arg);
 	}
 }
+
+void endpoints_each_port(const struct endpoints *e, void (*fn)(uint32_t ifindex, void *arg),
+			 void *arg)
+{
+	const struct port *p;
+
+	for (size_t i = 0; i < PORT_BUCKETS; i++)
+		LIST_FOREACH(p, &e->ports[i], in_bucket)
+	fn(p->ifindex, arg);
+}

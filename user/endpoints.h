@@ -55,5 +55,8 @@ void endpoints_hint(struct endpoints *eps, uint32_t addr, uint32_t ifindex);
 /* Calls fn for each complete endpoint, ascending by address. */
 void endpoints_each(const struct endpoints *eps, void (*fn)(const struct endpoint *ep, void *arg),
 		    void *arg);
+/* Calls fn for each port of the bridge. */
+void endpoints_each_port(const struct endpoints *eps, void (*fn)(uint32_t ifindex, void *arg),
+			 void *arg);
 
 #endif

@@ -17,13 +17,11 @@ struct masquerade {
 	struct loop *loop;
 	struct nft_ctx *nft;
 	struct nft_watch *watch;
-	struct loop_timer *timer;
 	struct masquerade_config config;
 	char table[NFT_TABLE_LEN];
 	bool fully; /* the kernel takes fully-random */
 	char *applied; /* as nft lists it */
 	char *shadow; /* a chain that drops what ours accept, as last said */
-	bool pending; /* the timer is armed */
 	time_t said;
 };
 
@@ -180,25 +178,14 @@ static void repair(struct masquerade *m)
 		log_warn("table ip %s was changed: put back", m->table);
 }
 
-static void on_settled(void *arg)
+static void on_change(void *arg)
 {
 	struct masquerade *m = arg;
 	_free_ char *now = listed(m);
 
-	m->pending = false;
 	if (!now || !m->applied || strcmp(now, m->applied))
 		repair(m);
 	say_shadow(m);
-}
-
-static void on_change(void *arg)
-{
-	struct masquerade *m = arg;
-
-	/* Not put off by the next change: some nodes' rules change all the time. */
-	if (!m->pending)
-		loop_timer_arm(m->timer, MASQUERADE_REPAIR_MS, 0);
-	m->pending = true;
 }
 
 static int start(struct masquerade *m)
@@ -212,8 +199,7 @@ static int start(struct masquerade *m)
 	if (err)
 		return -EOPNOTSUPP;
 	say_shadow(m);
-	err = loop_timer_new(m->loop, on_settled, m, &m->timer);
-	return err ? err : nft_watch_open(m->loop, on_change, m, &m->watch);
+	return nft_watch_open(m->loop, NFT_REPAIR_MS, on_change, m, &m->watch);
 }
 
 int masquerade_open(struct loop *loop, const char *tun, const struct masquerade_config *config,
@@ -247,7 +233,6 @@ void masquerade_close(struct masquerade *m)
 	if (!m)
 		return;
 	nft_watch_close(m->watch);
-	loop_timer_disarm(m->timer);
 	if (m->nft)
 		nft_ctx_free(m->nft);
 	free(m->applied);

@@ -22,9 +22,6 @@ struct masquerade_config {
 	struct prefix4 subnet; /* this node's */
 };
 
-/* What is between a change and the look at it, which costs a listing of the table. */
-#define MASQUERADE_REPAIR_MS 250
-
 /*
  * In one transaction, in place of the table there was; with nothing to do, that table is removed
  * and *out is NULL. -EOPNOTSUPP when the kernel refuses it.

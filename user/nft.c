@@ -82,6 +82,9 @@ struct nft_watch {
 	loop_fn fn;
 	void *arg;
 	struct mnl_socket *socket;
+	struct loop_timer *timer; /* NULL: fn is called at once */
+	unsigned int settle_ms;
+	bool pending; /* the timer is armed */
 };
 
 /* Every transaction ends with the number of the new rule set (nf_tables_gen_notify()). */
@@ -89,6 +92,24 @@ static bool is_new_generation(const struct nlmsghdr *nlh)
 {
 	return NFNL_SUBSYS_ID(nlh->nlmsg_type) == NFNL_SUBSYS_NFTABLES &&
 	       NFNL_MSG_TYPE(nlh->nlmsg_type) == NFT_MSG_NEWGEN;
+}
+
+static void on_settled(void *arg)
+{
+	struct nft_watch *w = arg;
+
+	w->pending = false;
+	w->fn(w->arg);
+}
+
+/* Not put off by the next change: some nodes' rules change all the time. */
+static void report_change(struct nft_watch *w)
+{
+	if (!w->timer)
+		w->fn(w->arg);
+	else if (!w->pending)
+		loop_timer_arm(w->timer, w->settle_ms, 0);
+	w->pending = w->timer;
 }
 
 static void on_notice(void *arg)
@@ -109,7 +130,7 @@ static void on_notice(void *arg)
 			changed |= is_new_generation(nlh);
 	}
 	if (changed)
-		w->fn(w->arg);
+		report_change(w);
 }
 
 static int join(struct nft_watch *w)
@@ -127,15 +148,18 @@ static int join(struct nft_watch *w)
 	return loop_add(w->loop, mnl_socket_get_fd(w->socket), on_notice, w);
 }
 
-int nft_watch_open(struct loop *loop, loop_fn fn, void *arg, struct nft_watch **out)
+int nft_watch_open(struct loop *loop, unsigned int settle_ms, loop_fn fn, void *arg,
+		   struct nft_watch **out)
 {
 	struct nft_watch *w = calloc(1, sizeof(*w));
 	int err;
 
 	if (!w)
 		return -ENOMEM;
-	*w = (struct nft_watch){.loop = loop, .fn = fn, .arg = arg};
-	err = join(w);
+	*w = (struct nft_watch){.loop = loop, .fn = fn, .arg = arg, .settle_ms = settle_ms};
+	err = settle_ms ? loop_timer_new(loop, on_settled, w, &w->timer) : 0;
+	if (err == 0)
+		err = join(w);
 	if (err) {
 		if (w->socket)
 			mnl_socket_close(w->socket);
@@ -150,6 +174,7 @@ void nft_watch_close(struct nft_watch *w)
 {
 	if (!w)
 		return;
+	loop_timer_disarm(w->timer);
 	loop_remove(w->loop, mnl_socket_get_fd(w->socket));
 	mnl_socket_close(w->socket);
 	free(w);

@@ -27,8 +27,14 @@ json_t *nft_list_json(struct nft_ctx *nft, const char *command);
 
 struct nft_watch;
 
-/* fn is called from the loop after each transaction of anybody in this network namespace. */
-int nft_watch_open(struct loop *loop, loop_fn fn, void *arg, struct nft_watch **out);
+/*
+ * fn is called from the loop after each transaction of anybody in this network namespace; with
+ * settle_ms so much later, once for all that there were until then.
+ */
+int nft_watch_open(struct loop *loop, unsigned int settle_ms, loop_fn fn, void *arg,
+		   struct nft_watch **out);
+/* What a table of ours is given before a look at it, which costs a listing. */
+#define NFT_REPAIR_MS 250
 void nft_watch_close(struct nft_watch *watch);
 
 #endif

@@ -11,11 +11,24 @@
 #include "nft.h"
 #include "util.h"
 
-#define COUNTER "spoofed-local"
+#define CHAIN "from-pods"
+
+/* Named counters, and what they count at the port. */
+static const struct {
+	const char *name;
+	enum weft_reason reason;
+} counters[] = {
+	{"spoofed-local", WEFT_R_SPOOFED_LOCAL},
+	{"not-ipv4", WEFT_R_NOT_IPV4},
+};
 
 struct port_guard {
+	struct port_guard_config config;
 	struct nft_ctx *nft;
+	struct nft_watch *watch;
 	char table[NFT_TABLE_LEN];
+	char *rules; /* the chain as nft lists it */
+	bool said; /* that it cannot be put back */
 };
 
 static int open_nft(const char *tun, struct port_guard **out)
@@ -35,32 +48,100 @@ static int open_nft(const char *tun, struct port_guard **out)
 }
 
 /*
- * In front of the bridge's own hooks, which may hold fragments back. No pod is a router: see
- * is_router_advert() of bpf/icmp6.h.
+ * In front of the bridge's own hooks, which may hold fragments back. "meta protocol", as the type
+ * in the frame is that of a VLAN tag if there is one, also of one that the host does not mind: see
+ * has_vlan_id(), is_forbidden(), is_encapsulated() of bpf/egress.bpf.c.
  */
-int port_guard_open(const char *tun, struct port_guard **out)
+static char *guard_text(const struct port_guard *guard)
 {
-	struct port_guard *guard = NULL;
-	int err = open_nft(tun, &guard);
+	const struct port_guard_config *config = &guard->config;
+	char network[PREFIX4_STRLEN], *text = NULL;
+	const char *table = guard->table;
+
+	prefix4_format(config->network, network);
+	if (asprintf(&text,
+		     "table bridge %s {\n"
+		     "	counter spoofed-local { }\n"
+		     "	counter not-ipv4 { }\n"
+		     "	set addresses { type ipv4_addr; }\n"
+		     "	set endpoints { typeof meta iif . ip saddr; }\n"
+		     "	set ports { typeof meta iif; }\n"
+		     "	chain " CHAIN " {\n"
+		     "		type filter hook prerouting priority -300; policy accept;\n"
+		     "	}\n"
+		     "}\n"
+		     "flush chain bridge %s " CHAIN "\n"
+		     "table bridge %s {\n"
+		     "	chain " CHAIN " {\n"
+		     "		meta protocol ip ip saddr @addresses meta iif . ip saddr != "
+		     "@endpoints"
+		     " counter name spoofed-local drop\n"
+		     "		meta iif @ports meta protocol { 8021q, 8021ad }"
+		     " counter name not-ipv4 drop\n"
+		     "		meta iif @ports meta protocol ip6 icmpv6 type nd-router-advert"
+		     " counter name not-ipv4 drop\n"
+		     "		meta iif @ports meta protocol ip ip daddr != %s ip protocol 4"
+		     " counter name spoofed-local drop\n"
+		     "		meta iif @ports meta protocol ip ip daddr != %s udp dport { %u, %u "
+		     "}"
+		     " counter name spoofed-local drop\n"
+		     "	}\n"
+		     "}\n",
+		     table, table, table, network, network, config->port, config->vxlan_port) < 0)
+		return NULL;
+	return text;
+}
+
+static char *listed(struct port_guard *guard)
+{
+	if (nft_run(guard->nft, "list chain bridge %s " CHAIN, guard->table))
+		return NULL;
+	return strdup(nft_ctx_get_output_buffer(guard->nft));
+}
+
+static int make(struct port_guard *guard)
+{
+	_free_ char *text = guard_text(guard);
+	int err = text ? nft_run(guard->nft, "%s", text) : -ENOMEM;
 
 	if (err)
 		return err;
-	err = nft_run(guard->nft,
-		      "table bridge %s {\n"
-		      "	counter " COUNTER " { }\n"
-		      "	set addresses { type ipv4_addr; }\n"
-		      "	set endpoints { typeof meta iif . ip saddr; }\n"
-		      "	set ports { typeof meta iif; }\n"
-		      "	chain from-pods {\n"
-		      "		type filter hook prerouting priority -300; policy accept;\n"
-		      "	}\n"
-		      "}\n"
-		      "flush chain bridge %s from-pods\n"
-		      "add rule bridge %s from-pods ip saddr @addresses"
-		      " meta iif . ip saddr != @endpoints counter name " COUNTER " drop\n"
-		      "add rule bridge %s from-pods ether type ip6 meta iif @ports"
-		      " icmpv6 type nd-router-advert drop\n",
-		      guard->table, guard->table, guard->table, guard->table);
+	free(guard->rules);
+	guard->rules = listed(guard);
+	return guard->rules ? 0 : -EIO;
+}
+
+/* Somebody's "flush ruleset", most likely. */
+static void on_change(void *arg)
+{
+	struct port_guard *guard = arg;
+	_free_ char *now = listed(guard);
+	int err;
+
+	if (now && strcmp(now, guard->rules) == 0)
+		return;
+	err = make(guard);
+	if (err && !guard->said)
+		log_warn("table bridge %s was changed and cannot be put back", guard->table);
+	guard->said = err;
+	if (err)
+		return;
+	log_warn("table bridge %s was changed: put back", guard->table);
+	guard->config.lost(guard->config.arg);
+}
+
+int port_guard_open(struct loop *loop, const struct port_guard_config *config,
+		    struct port_guard **out)
+{
+	struct port_guard *guard = NULL;
+	int err = open_nft(config->tun, &guard);
+
+	if (err)
+		return err;
+	guard->config = *config;
+	err = make(guard);
+	if (err == 0)
+		err = nft_watch_open(loop, NFT_REPAIR_MS, on_change, guard, &guard->watch);
 	if (err) {
 		port_guard_close(guard);
 		return -EOPNOTSUPP;
@@ -73,8 +154,10 @@ void port_guard_close(struct port_guard *guard)
 {
 	if (!guard)
 		return;
+	nft_watch_close(guard->watch);
 	if (guard->nft)
 		nft_ctx_free(guard->nft);
+	free(guard->rules);
 	free(guard);
 }
 
@@ -83,7 +166,7 @@ struct elements {
 	const char *table;
 };
 
-static void add_elements(const struct endpoint *ep, void *arg)
+static void add_endpoint(const struct endpoint *ep, void *arg)
 {
 	struct elements *out = arg;
 	char ip[INET_ADDRSTRLEN];
@@ -91,9 +174,15 @@ static void add_elements(const struct endpoint *ep, void *arg)
 	ip4_format(ep->addr, ip);
 	fprintf(out->text,
 		"add element bridge %s addresses { %s }\n"
-		"add element bridge %s endpoints { %u . %s }\n"
-		"add element bridge %s ports { %u }\n",
-		out->table, ip, out->table, ep->ifindex, ip, out->table, ep->ifindex);
+		"add element bridge %s endpoints { %u . %s }\n",
+		out->table, ip, out->table, ep->ifindex, ip);
+}
+
+static void add_port(uint32_t ifindex, void *arg)
+{
+	struct elements *out = arg;
+
+	fprintf(out->text, "add element bridge %s ports { %u }\n", out->table, ifindex);
 }
 
 int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
@@ -106,7 +195,8 @@ int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
 	out.text = open_memstream(&text, &len);
 	if (!out.text)
 		return -ENOMEM;
-	endpoints_each(eps, add_elements, &out);
+	endpoints_each(eps, add_endpoint, &out);
+	endpoints_each_port(eps, add_port, &out);
 	if (fclose(out.text))
 		return -ENOMEM;
 	err = nft_run(guard->nft,
@@ -116,27 +206,33 @@ int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
 	return err ? log_err(err, "nftables refuses the pods' addresses") : 0;
 }
 
-/* {"nftables": [{"metainfo": …}, {"counter": {"packets": N, "bytes": N, …}}]} */
-static void add_counters(const json_t *answer, struct weft_counter *refused)
+static void add_counter(const json_t *counter, struct weft_counter out[WEFT_COUNTER_MAX])
 {
-	const json_t *list = json_object_get(answer, "nftables");
+	const char *name = json_string_value(json_object_get(counter, "name"));
 
-	for (size_t i = 0; i < json_array_size(list); i++) {
-		json_t *counter = json_object_get(json_array_get(list, i), "counter");
+	for (size_t i = 0; name && i < ARRAY_SIZE(counters); i++) {
+		struct weft_counter *to =
+			&out[WEFT_COUNTER(WEFT_HOOK_PORT, WEFT_DROP, counters[i].reason)];
 
-		refused->packets += json_integer_value(json_object_get(counter, "packets"));
-		refused->bytes += json_integer_value(json_object_get(counter, "bytes"));
+		if (strcmp(name, counters[i].name))
+			continue;
+		to->packets += json_integer_value(json_object_get(counter, "packets"));
+		to->bytes += json_integer_value(json_object_get(counter, "bytes"));
 	}
 }
 
-void port_guard_count(struct port_guard *guard, struct weft_counter *refused)
+/* {"nftables": [{"metainfo": …}, {"counter": {"name": …, "packets": N, "bytes": N, …}}, …]} */
+void port_guard_count(struct port_guard *guard, struct weft_counter out[WEFT_COUNTER_MAX])
 {
 	char command[64 + NFT_TABLE_LEN];
+	const json_t *list;
 	json_t *answer;
 
-	snprintf(command, sizeof(command), "list counter bridge %s " COUNTER, guard->table);
+	snprintf(command, sizeof(command), "list counters table bridge %s", guard->table);
 	answer = nft_list_json(guard->nft, command);
-	add_counters(answer, refused);
+	list = json_object_get(answer, "nftables");
+	for (size_t i = 0; i < json_array_size(list); i++)
+		add_counter(json_object_get(json_array_get(list, i), "counter"), out);
 	json_decref(answer);
 }
 

@@ -217,15 +217,13 @@ static void add_counter(json_t *list, uint32_t key, const struct weft_counter *c
 void report_counters(const struct agent *a, struct weft_counter out[WEFT_COUNTER_MAX])
 {
 	static struct weft_counter loop[WEFT_COUNTER_MAX];
-	const uint32_t refused_at_port =
-		WEFT_COUNTER(WEFT_HOOK_PORT, WEFT_DROP, WEFT_R_SPOOFED_LOCAL);
 
 	memset(out, 0, WEFT_COUNTER_MAX * sizeof(*out));
 	memset(loop, 0, sizeof(loop));
 	if (a->datapath)
 		datapath_counters(a->datapath, out);
 	if (a->guard)
-		port_guard_count(a->guard, &out[refused_at_port]);
+		port_guard_count(a->guard, out);
 	if (a->forward)
 		forward_counters(a->forward, loop);
 	for (uint32_t key = 0; key < WEFT_COUNTER_MAX; key++) {

@@ -100,7 +100,7 @@ int rules_watch(struct loop *loop, loop_fn fn, void *arg, struct rules **out)
 		rules_close(r);
 		return err;
 	}
-	warn(nft_watch_open(loop, changed, r, &r->nft), "nftables");
+	warn(nft_watch_open(loop, 0, changed, r, &r->nft), "nftables");
 	warn(watch_routes(r), "routes");
 	r->legacy = rules_legacy_hash();
 	loop_timer_arm(r->poll, LEGACY_POLL_MS, LEGACY_POLL_MS);

@@ -21,6 +21,10 @@
  *   port=8285             outer destination port
  *   outer_options=0       1: four bytes of options in the outer header
  *   outer_tos=0           of the outer header
+ *   outer_frag=0x4000     as frag, of the outer header
+ *   outer_proto=17        anything else: the inner packet follows the outer IP header at once
+ *   tags=0                so many VLAN tags that tell a priority alone
+ *   pad=0                 bytes behind the packet
  *   print=0               1: the inner packets in hex, one a line, instead of "sent N"
  *
  * Exit status: 0 all sent, 1 failure, 2 usage.
@@ -52,7 +56,8 @@ struct spec {
 	const char *dev;
 	unsigned long count, pps, dport, ttl, tos, len, id, frag, options, proto, port;
 	unsigned long sports, mark;
-	unsigned long bad_sum, outer_options, outer_tos, tos_step, print;
+	unsigned long bad_sum, outer_options, outer_tos, outer_proto, outer_frag, tos_step, print,
+		tags, pad;
 	uint8_t eth_src[6], eth_dst[6];
 	struct in_addr src, dst, outer_src, outer_dst;
 };
@@ -110,7 +115,11 @@ static void parse(struct spec *s, const char *arg)
 		{"mark", &s->mark},
 		{"print", &s->print},
 		{"outer_tos", &s->outer_tos},
+		{"outer_proto", &s->outer_proto},
+		{"outer_frag", &s->outer_frag},
 		{"tos_step", &s->tos_step},
+		{"tags", &s->tags},
+		{"pad", &s->pad},
 	};
 	const struct {
 		const char *key;
@@ -220,14 +229,15 @@ static size_t put_inner(uint8_t *to, const struct spec *s, unsigned long number)
 	return hlen + payload;
 }
 
-/* The outer headers as a node of the overlay writes them: DF, no UDP checksum. */
+/* The outer headers as a node of the overlay writes them: no UDP checksum. */
 static size_t put_outer(uint8_t *to, const struct spec *s, size_t inner_len)
 {
+	size_t hlen, udp_len = s->outer_proto == IPPROTO_UDP ? sizeof(struct udphdr) : 0;
 	struct iphdr fields = {
 		.tos = (uint8_t)s->outer_tos,
-		.frag_off = htons(IP_DF),
+		.frag_off = htons((uint16_t)s->outer_frag),
 		.ttl = 64,
-		.protocol = IPPROTO_UDP,
+		.protocol = (uint8_t)s->outer_proto,
 		.saddr = s->outer_src.s_addr,
 		.daddr = s->outer_dst.s_addr,
 	};
@@ -236,26 +246,39 @@ static size_t put_outer(uint8_t *to, const struct spec *s, size_t inner_len)
 		.dest = htons((uint16_t)s->port),
 		.len = htons((uint16_t)(sizeof(udp) + inner_len)),
 	};
-	size_t hlen = put_ip(to, &fields, sizeof(udp) + inner_len, s->outer_options);
 
-	memcpy(to + hlen, &udp, sizeof(udp));
-	return hlen + sizeof(udp);
+	hlen = put_ip(to, &fields, udp_len + inner_len, s->outer_options);
+	memcpy(to + hlen, &udp, udp_len);
+	return hlen + udp_len;
+}
+
+/* IEEE 802.1Q: priority 1, no identifier. */
+static size_t put_tags(uint8_t *to, unsigned long n)
+{
+	static const uint8_t tag[] = {0x81, 0x00, 0x20, 0x00};
+
+	for (size_t i = 0; i < n; i++)
+		memcpy(to + i * sizeof(tag), tag, sizeof(tag));
+	return n * sizeof(tag);
 }
 
 /* Returns where the inner packet begins. */
 static size_t build(struct frame *f, const struct spec *s, unsigned long number)
 {
-	struct ether_header eth = {.ether_type = htons(ETHERTYPE_IP)};
+	const uint16_t type = htons(ETHERTYPE_IP);
 	uint8_t inner[MAX_PAYLOAD + 64];
-	size_t inner_len = put_inner(inner, s, number), at = sizeof(eth);
+	size_t inner_len = put_inner(inner, s, number), at = 2 * ETH_ALEN;
 
-	memcpy(eth.ether_shost, s->eth_src, 6);
-	memcpy(eth.ether_dhost, s->eth_dst, 6);
-	memcpy(f->data, &eth, sizeof(eth));
+	memcpy(f->data, s->eth_dst, ETH_ALEN);
+	memcpy(f->data + ETH_ALEN, s->eth_src, ETH_ALEN);
+	at += put_tags(f->data + at, s->tags);
+	memcpy(f->data + at, &type, sizeof(type));
+	at += sizeof(type);
 	if (s->outer_src.s_addr && s->outer_dst.s_addr)
 		at += put_outer(f->data + at, s, inner_len);
 	memcpy(f->data + at, inner, inner_len);
-	f->len = at + inner_len;
+	memset(f->data + at + inner_len, 0, s->pad);
+	f->len = at + inner_len + s->pad;
 	return at;
 }
 
@@ -319,6 +342,8 @@ int main(int argc, char **argv)
 			 .len = 32,
 			 .id = 1,
 			 .proto = IPPROTO_UDP,
+			 .outer_proto = IPPROTO_UDP,
+			 .outer_frag = IP_DF,
 			 .port = 8285,
 			 .sports = 1000};
 	static struct frame f;
@@ -328,6 +353,8 @@ int main(int argc, char **argv)
 	memset(s.eth_dst, 0xff, 6);
 	for (int i = 1; i < argc; i++)
 		parse(&s, argv[i]);
+	if (s.tags > 4 || s.pad > 64)
+		usage("so many tags, so much padding");
 	if (s.len > MAX_PAYLOAD || !s.pps || !s.sports)
 		usage("len=, pps= or sports= out of range");
 	fd = socket_open(&s);
