@@ -73,7 +73,7 @@ static __always_inline enum weft_reason outer_check_address(const struct weft_co
 							    const struct outer *outer)
 {
 	if ((outer->ip->protocol != IPPROTO_UDP && outer->ip->protocol != IPPROTO_IPIP) ||
-	    outer->ip->daddr != cfg->public_ip)
+	    outer->ip->daddr != cfg->local_ip)
 		return WEFT_R_NOT_OVERLAY;
 	if (ver_ihl(outer->ip) != IP4_PLAIN)
 		return ver_ihl(outer->ip) >> 4 == 4 && (ver_ihl(outer->ip) & 0xf) > 5

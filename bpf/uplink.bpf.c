@@ -98,7 +98,7 @@ static __always_inline void notice_mtu(struct __sk_buff *skb, const struct weft_
 	icmp = skb_data(skb) + WEFT_ETH_HLEN + WEFT_IP4_HLEN;
 	data_end = skb_data_end(skb);
 	if ((void *)(icmp + 1) > data_end || icmp->type != ICMP_DEST_UNREACH ||
-	    icmp->code != ICMP_FRAG_NEEDED || icmp->ip.saddr != cfg->public_ip ||
+	    icmp->code != ICMP_FRAG_NEEDED || icmp->ip.saddr != cfg->local_ip ||
 	    ver_ihl(&icmp->ip) != IP4_PLAIN || ip4_is_fragment(&icmp->ip) ||
 	    bpf_ntohs(icmp->ip.tot_len) <= bpf_ntohs(icmp->mtu))
 		return;
@@ -123,7 +123,7 @@ identify(struct __sk_buff *skb, const struct weft_config *cfg, enum weft_format 
 	pull_headers(skb, OUTER_LEN);
 	if (!find_outer(skb, &outer))
 		return WEFT_R_SHORT;
-	if (outer.ip->protocol == IPPROTO_ICMP && outer.ip->daddr == cfg->public_ip &&
+	if (outer.ip->protocol == IPPROTO_ICMP && outer.ip->daddr == cfg->local_ip &&
 	    ver_ihl(outer.ip) == IP4_PLAIN && !ip4_is_fragment(outer.ip)) {
 		notice_mtu(skb, cfg);
 		return WEFT_R_NOT_OVERLAY;

@@ -219,7 +219,7 @@ static void take_pins(struct doctor *d)
 		return;
 	d->known = d->bpf = true;
 	d->subnet = cfg->subnet;
-	d->public_ip = ntohl(cfg->public_ip);
+	d->public_ip = ntohl(cfg->local_ip);
 	d->port = ntohs(cfg->port);
 	d->vxlan_port = ntohs(cfg->vxlan_port);
 	if (rtnl_link_get(d->nl, cfg->tun_ifindex, NULL, &link) == 0) {

@@ -278,7 +278,7 @@ int report_stream(const char *verb, const char *words, int fd, void *arg)
 {
 	const struct agent *a = arg;
 	const struct trace_wire wire = {
-		.public_ip = a->public_ip,
+		.local_ip = underlay_uplink(a->underlay)->addr,
 		.port = a->conf.port,
 		.vxlan_port = a->conf.vxlan_port,
 	};

@@ -185,7 +185,7 @@ static bool decode_ip4(const struct weft_trace *record, size_t at, struct trace_
 /* Outer headers have our own address at one end, which an inner packet never has. */
 static enum weft_format format_of(const struct trace_packet *packet, const struct trace_wire *wire)
 {
-	if (packet->src != wire->public_ip && packet->dst != wire->public_ip)
+	if (packet->src != wire->local_ip && packet->dst != wire->local_ip)
 		return WEFT_FORMAT_MAX;
 	if (packet->protocol == IPPROTO_IPIP)
 		return WEFT_FORMAT_IPIP;

@@ -32,7 +32,7 @@ int trace_filter_parse(const char *text, struct trace_filter *out);
 
 /* What tells the outer headers of a packet of ours; host byte order. */
 struct trace_wire {
-	uint32_t public_ip;
+	uint32_t local_ip; /* of the uplink */
 	uint16_t port, vxlan_port;
 };
 

@@ -138,7 +138,7 @@ struct weft_config {
 	__u32 subnet; /* own subnet, host order */
 	__u32 subnet_mask; /* host order */
 	__u32 cell_shift; /* cell = (addr - network) >> cell_shift */
-	__be32 public_ip; /* own underlay address: accepted outer destination */
+	__be32 local_ip; /* the uplink's address, also where peers are told another (NAT) */
 	__be16 port; /* UDP port of format udp */
 	__u16 pad0;
 	__u32 tun_ifindex;

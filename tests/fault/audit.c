@@ -249,7 +249,7 @@ static const struct weft_config *show_config(void)
 	mac = c->bridge_mac;
 	printf("config flags %x network %08x/%08x subnet %08x/%08x shift %u ip %08x\n", c->flags,
 	       c->network, c->network_mask, c->subnet, c->subnet_mask, c->cell_shift,
-	       ntohl(c->public_ip));
+	       ntohl(c->local_ip));
 	printf("config ports %u %u vni %x formats %x tun %s uplink %s merge %s\n", ntohs(c->port),
 	       ntohs(c->vxlan_port), ntohl(c->vxlan_vni), c->formats, device(c->tun_ifindex, tun),
 	       device(c->uplink_ifindex, up), device(c->aggregate_ifindex, merge));

@@ -85,3 +85,43 @@ for a in 1 2 3; do
 		[ $a = $b ] || talks "$label" "${a}p1" "pod $a to pod $b" "$(addr ${b}p1)"
 	done
 done
+
+# Behind a router that gives node 1 another address for its peers: each way, both tiers
+PUBLISHED=203.0.113.1
+
+translated() {
+	in_ns "$LAB-rt" nft -f - <<-END
+		table ip nat {
+			chain prerouting {
+				type nat hook prerouting priority dstnat;
+				ip daddr $PUBLISHED dnat to 192.0.2.1
+			}
+			chain postrouting {
+				type nat hook postrouting priority srcnat;
+				ip saddr 192.0.2.1 snat to $PUBLISHED
+			}
+		}
+	END
+	jq --arg ip $PUBLISHED '.Leases[0].PublicIP = $ip' "$(lab_dir)/store.json" > "$WORK/store" &&
+		mv "$WORK/store" "$(lab_dir)/store.json"
+}
+
+behind_nat() {
+	lab_up --routed && translated &&
+		lab_agent_start 1 --datapath "$1" --public-ip $PUBLISHED &&
+		lab_agent_start 2 --datapath "$1"
+}
+
+# fast_to NODE POD POD: a flow each way, all of it fast but for what asks
+both_fast() {
+	mark && udp 1p1 "$(addr 2p1)" 500x100 &&
+		gained_flow 1 port 500 && gained_flow 2 port 500 &&
+		gained_flow 1 uplink 500 && gained_flow 2 uplink 500
+}
+
+for tier in bpf tun; do
+	label="$tier, behind NAT"
+	check "$label: both agents get ready" behind_nat $tier || continue
+	everybody "$label"
+	[ $tier = tun ] || check "$label: the fast path carries it" both_fast
+done

@@ -127,7 +127,7 @@ struct weft_state cluster_state(uint32_t flags)
 		.subnet = IN(1, 0),
 		.subnet_mask = 0xffffff00,
 		.cell_shift = 8,
-		.public_ip = htonl(NODE),
+		.local_ip = htonl(NODE),
 		.port = htons(8285),
 		.formats = 1 << WEFT_FORMAT_UDP,
 		.tun_ifindex = CLUSTER_IFINDEX,

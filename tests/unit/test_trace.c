@@ -17,7 +17,7 @@
 
 #define NODE 0xc0000201 /* 192.0.2.1 */
 
-static const struct trace_wire wire = {.public_ip = NODE, .port = 8285, .vxlan_port = 8472};
+static const struct trace_wire wire = {.local_ip = NODE, .port = 8285, .vxlan_port = 8472};
 
 static const uint8_t eth[14] = {2, 0, 0, 0, 0, 1, 2, 0, 0, 0, 0, 2, 8, 0};
 /* 10.244.2.2:1000 > 10.244.1.2:2000, TCP */
