@@ -166,7 +166,7 @@ static void build_peer(const struct agent *a, const struct lease *lease, const s
 		return;
 	memcpy(peer->eth_dst, hop->dst_mac, 6);
 	memcpy(peer->eth_src, hop->src_mac, 6);
-	peer->flags = WEFT_PEER_RESOLVED;
+	peer->flags = WEFT_PEER_RESOLVED | (hop->asymmetric ? WEFT_PEER_ASYMMETRIC : 0);
 }
 
 int apply_peer(struct agent *a, uint32_t public_ip, bool keep)

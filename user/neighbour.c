@@ -17,6 +17,7 @@
 #define PROBE_INTERVAL_MS 1000
 /* The kernel's own patience: mcast_solicit (3) requests, retrans_time (1 s) apart. */
 #define LOST_MAX_MS 3000
+#define ASYMMETRIC_MS 60000 /* up to twice so long, as one timer serves all */
 #define MIN_BUCKETS 64
 
 #define NUD_FIXED (NUD_PERMANENT | NUD_NOARP)
@@ -29,6 +30,8 @@ struct neighbours {
 	struct nl *nl;
 	struct loop_timer *tick;
 	bool ticking;
+	struct loop_timer *doubt; /* ends asymmetry */
+	bool doubting; /* it is armed */
 	bool table_full; /* said so already */
 	neighbour_fn fn;
 	void *arg;
@@ -86,11 +89,28 @@ static int grow(struct neighbours *t)
 	return 0;
 }
 
+/* Whoever was asked because of traffic, and answers as before, will go on doing so. */
+static bool is_asymmetric(struct neighbours *t, const struct neighbour *n)
+{
+	if (n->probing && !t->doubting) {
+		t->doubting = true;
+		loop_timer_arm(t->doubt, ASYMMETRIC_MS, 0);
+	}
+	return n->probing || n->asymmetric;
+}
+
 static void set_resolved(struct neighbours *t, struct neighbour *n, const uint8_t mac[6])
 {
-	if (n->resolved == (mac != NULL) && (!mac || memcmp(n->mac, mac, sizeof(n->mac)) == 0))
+	bool same =
+		n->resolved == (mac != NULL) && (!mac || memcmp(n->mac, mac, sizeof(n->mac)) == 0);
+	bool asymmetric = same && mac && is_asymmetric(t, n);
+
+	if (mac)
+		n->probing = false;
+	if (same && asymmetric == n->asymmetric)
 		return;
 	n->resolved = mac != NULL;
+	n->asymmetric = asymmetric;
 	if (mac)
 		memcpy(n->mac, mac, sizeof(n->mac));
 	if (n->peers)
@@ -217,6 +237,22 @@ static void on_tick(void *arg)
 		schedule_tick(t);
 }
 
+static void on_doubt(void *arg)
+{
+	struct neighbours *t = arg;
+
+	t->doubting = false;
+	for (size_t i = 0; i < t->n_buckets; i++) {
+		for (struct neighbour *n = t->buckets[i]; n; n = n->next) {
+			if (!n->asymmetric)
+				continue;
+			n->asymmetric = false;
+			if (n->peers)
+				t->fn(n, t->arg);
+		}
+	}
+}
+
 int neighbours_new(struct loop *loop, struct nl *nl, neighbour_fn fn, void *arg,
 		   struct neighbours **out)
 {
@@ -231,6 +267,8 @@ int neighbours_new(struct loop *loop, struct nl *nl, neighbour_fn fn, void *arg,
 	err = grow(t);
 	if (!err)
 		err = loop_timer_new(loop, on_tick, t, &t->tick);
+	if (!err)
+		err = loop_timer_new(loop, on_doubt, t, &t->doubt);
 	if (err) {
 		neighbours_free(t);
 		return err;
@@ -246,8 +284,9 @@ void neighbours_free(struct neighbours *t)
 
 	if (!t)
 		return;
-	/* The timer lives as long as the loop. */
+	/* The timers live as long as the loop. */
 	loop_timer_disarm(t->tick);
+	loop_timer_disarm(t->doubt);
 	for (i = 0; i < t->n_buckets; i++) {
 		while ((n = t->buckets[i])) {
 			t->buckets[i] = n->next;
@@ -355,6 +394,7 @@ void neighbour_probe(struct neighbours *t, struct neighbour *n)
 	if (n->state & NUD_FIXED)
 		return;
 	n->backoff_ms = BACKOFF_MIN_MS;
+	n->probing = true;
 	ask_afresh(t, n);
 	if (wants_answer(n))
 		schedule_tick(t);

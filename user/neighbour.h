@@ -21,6 +21,7 @@ struct neighbour {
 	uint32_t addr; /* host byte order */
 	bool resolved; /* mac may be sent to */
 	uint8_t mac[6]; /* the last one known */
+	bool asymmetric; /* probed, and still mac: it sends from another one, as some routers do */
 	struct peer *peers; /* the caller's: who is reached through it */
 
 	uint16_t state; /* NUD_*, 0 when the kernel has no entry */
@@ -28,12 +29,13 @@ struct neighbour {
 	uint64_t next_ask_ms;
 	uint32_t backoff_ms;
 	uint64_t probed_ms;
+	bool probing; /* and not answered yet */
 	struct neighbour *next; /* in its hash bucket */
 };
 
 typedef void (*neighbour_fn)(struct neighbour *neighbour, void *arg);
 
-/* nl is for requests. fn is called when resolved or mac of a neighbour changed. */
+/* nl is for requests. fn is called when what is public of a neighbour changed. */
 int neighbours_new(struct loop *loop, struct nl *nl, neighbour_fn fn, void *arg,
 		   struct neighbours **out);
 void neighbours_free(struct neighbours *t);
@@ -48,7 +50,10 @@ void neighbour_put(struct neighbours *t, struct neighbour *n);
 void neighbours_event(struct neighbours *t, const struct rtnl_neigh *event, bool deleted);
 /* State or MAC of *link (NULL: of any) changed: its neighbours must be resolved afresh. */
 void neighbours_restart(struct neighbours *t, const struct rtnl_link *link);
-/* Ask the network, by broadcast, at most once a second; mac stays in use meanwhile. */
+/*
+ * Traffic shows another MAC: ask the network, by broadcast, at most once a second; mac stays in use
+ * meanwhile. If it stays at all, the neighbour counts as asymmetric for a minute.
+ */
 void neighbour_probe(struct neighbours *t, struct neighbour *n);
 
 #endif

@@ -150,7 +150,7 @@ static bool is_same_nexthop(const struct nexthop *a, const struct nexthop *b)
 	return a->resolved == b->resolved && a->ifindex == b->ifindex &&
 	       memcmp(a->dst_mac, b->dst_mac, sizeof(a->dst_mac)) == 0 &&
 	       memcmp(a->src_mac, b->src_mac, sizeof(a->src_mac)) == 0 &&
-	       a->gateway == b->gateway && a->mtu == b->mtu;
+	       a->gateway == b->gateway && a->mtu == b->mtu && a->asymmetric == b->asymmetric;
 }
 
 static time_t now_s(void)
@@ -179,6 +179,7 @@ static struct nexthop current_nexthop(const struct peer *p)
 		return hop;
 	hop.gateway = p->neighbour->addr;
 	hop.resolved = link->up && p->neighbour->resolved;
+	hop.asymmetric = p->neighbour->asymmetric;
 	if (hop.resolved)
 		memcpy(hop.dst_mac, p->neighbour->mac, sizeof(hop.dst_mac));
 	return hop;

@@ -32,6 +32,7 @@ struct nexthop {
 	uint8_t dst_mac[6];
 	uint8_t src_mac[6]; /* of the output device */
 	uint32_t gateway; /* host byte order; the peer itself when on link */
+	bool asymmetric; /* sends from another MAC than dst_mac: no reason to ask again */
 	uint32_t mtu; /* of the route (metric), its device, or as learnt: outer bytes */
 };
 

@@ -227,6 +227,32 @@ static void probe_finds_a_changed_mac(void **state)
 	rig_stop(&rig);
 }
 
+/* A router, say, that is reached by a MAC which it does not send from. */
+static void probe_that_changes_nothing_is_the_last_for_a_while(void **state)
+{
+	struct nexthop want;
+	struct rig rig;
+
+	(void)state;
+	start_with_peer0(&rig);
+	underlay_probe(rig.underlay, PEER0);
+	want = on_link(0);
+	want.asymmetric = true;
+	expect_nexthop(&rig, PEER0, want, 200);
+	assert_int_equal(rig.peer_events, 1);
+	ip("neigh flush dev u0");
+	rig_run_for(&rig, 300);
+	expect_nexthop(&rig, PEER0, want, 200);
+	peer_ip(&rig, "link set p0 address 02:00:00:00:00:42");
+	rig_run_for(&rig, 700);
+	underlay_probe(rig.underlay, PEER0);
+	want.dst_mac[5] = 0x42;
+	want.asymmetric = false;
+	expect_nexthop(&rig, PEER0, want, 200);
+	assert_int_equal(rig.lost_events, 0);
+	rig_stop(&rig);
+}
+
 static void probe_without_answer_keeps_the_mac_for_a_while(void **state)
 {
 	struct rig rig;
@@ -405,6 +431,7 @@ int main(void)
 		cmocka_unit_test(unusable_routes_leave_a_peer_unresolved),
 		cmocka_unit_test(rules_on_the_source_are_honoured),
 		cmocka_unit_test(probe_finds_a_changed_mac),
+		cmocka_unit_test(probe_that_changes_nothing_is_the_last_for_a_while),
 		cmocka_unit_test(probe_without_answer_keeps_the_mac_for_a_while),
 		cmocka_unit_test(permanent_entry_is_left_alone),
 		cmocka_unit_test(vanished_entry_is_resolved_again),

@@ -195,7 +195,7 @@ static inline bool is_wanted_nexthop(struct rig *rig)
 	       hop.resolved == want->resolved && hop.ifindex == want->ifindex &&
 	       hop.gateway == want->gateway && hop.mtu == want->mtu &&
 	       memcmp(hop.dst_mac, want->dst_mac, 6) == 0 &&
-	       memcmp(hop.src_mac, want->src_mac, 6) == 0;
+	       memcmp(hop.src_mac, want->src_mac, 6) == 0 && hop.asymmetric == want->asymmetric;
 }
 
 static inline void expect_nexthop(struct rig *rig, uint32_t public_ip, struct nexthop want,
@@ -213,6 +213,7 @@ static inline void expect_nexthop(struct rig *rig, uint32_t public_ip, struct ne
 	assert_int_equal(hop.mtu, want.mtu);
 	assert_memory_equal(hop.dst_mac, want.dst_mac, 6);
 	assert_memory_equal(hop.src_mac, want.src_mac, 6);
+	assert_int_equal(hop.asymmetric, want.asymmetric);
 }
 
 static inline bool is_unresolved(struct rig *rig)
