@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
-# What goes where it should not: a packet that two nodes send to each other for ever ends, and a pod
-# that calls itself a router (IPv6) is believed neither by its node nor by its neighbours.
+# What goes where it should not: a packet that two nodes send to each other ends, at once where it is
+# no business of the other's, by its hop count where a host's own route sends it back; and a pod that
+# calls itself a router (IPv6) is believed neither by its node nor by its neighbours.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 
 TTL=64
+SENT_BACK=10.244.2.9
 
 # Loops
 
@@ -14,9 +16,15 @@ wire_packets() {
 	ip -n "$(place_ns 1)" -s -j link show wire0 | jq '.[0].stats64 | .tx.packets + .rx.packets'
 }
 
-# looping TIER: subnet 10.244.9.0/24 is the other node's for either of them, and each has a route of
+# Else the kernel would refuse what it has sent itself
+no_rp_filter() {
+	at "$1" sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wire0.rp_filter=0 \
+		net.ipv4.conf.flannel0.rp_filter=0 net.ipv4.conf.cni0.rp_filter=0
+}
+
+# disputed TIER: subnet 10.244.9.0/24 is the other node's for either of them, and each has a route of
 # the host's back to the overlay for what the other sends it all the same
-looping() {
+disputed() {
 	local i store
 	store=$(lab_dir)/store.json
 	lab_up || return
@@ -29,24 +37,35 @@ looping() {
 	for i in 1 2; do
 		lab_agent_start $i --datapath "$1" --peer-check off \
 			--store "static:$(lab_dir)/store$i.json" || return
-		at $i sysctl -qw net.ipv4.conf.all.rp_filter=0 net.ipv4.conf.wire0.rp_filter=0 \
-			net.ipv4.conf.flannel0.rp_filter=0 net.ipv4.conf.cni0.rp_filter=0
-		at $i ip route add 10.244.9.0/24 dev flannel0 || return
+		no_rp_filter $i && at $i ip route add 10.244.9.0/24 dev flannel0 || return
 	done
 }
 
-# ends FRAMES COMMAND…: so many frames at most on the wire, and none after a second
+# looping TIER: node 2's host sends what comes for an address of its own subnet to node 1 again, by
+# the underlay, and node 1's host to the overlay
+looping() {
+	pair "$1" "$1" && no_rp_filter 1 && no_rp_filter 2 &&
+		at 2 ip route add $SENT_BACK via 192.0.2.1 dev wire0
+}
+
+# ends LEAST MOST COMMAND…: so many frames on the wire, and none after a second
 ends() {
-	local most=$1 before after
-	shift
+	local least=$1 most=$2 before after
+	shift 2
 	before=$(wire_packets)
-	"$@" && sleep 1 || return
+	mark && "$@" && sleep 1 || return
 	after=$(wire_packets)
 	sleep 1
 	echo "$((after - before)) frames in a second, $(($(wire_packets) - after)) in the next"
 	gains 1
 	# Neighbours are asked for now and then
-	[ $((after - before)) -le $((most + 4)) ] && [ $(($(wire_packets) - after)) -le 4 ]
+	[ $((after - before)) -ge "$least" ] && [ $((after - before)) -le $((most + 4)) ] &&
+		[ $(($(wire_packets) - after)) -le 4 ]
+}
+
+# turned_away HOOK COMMAND…: the other node refuses the one frame of it, which is for a third one
+turned_away() {
+	ends 1 1 "${@:2}" && gained_is 2 "$1" drop foreign_dst 1
 }
 
 loop_packet() {
@@ -59,12 +78,16 @@ tunnel_to_self() {
 		src=10.244.1.2 dst=10.244.9.9 ttl=$TTL
 }
 
+# loops TIER HOOK: of node 2, where the overlay's packets arrive
 loops() {
-	check "$1: two nodes, each takes the other for the owner" looping "$1"
-	mark 1
-	check "$1: one packet: $TTL frames at most, then silence" ends $TTL loop_packet dst=10.244.9.9
-	check "$1: its fragments, too" ends $TTL loop_packet dst=10.244.9.9 frag=0x2000
-	check "$1: from the wire, too" ends $TTL tunnel_to_self
+	check "$1: two nodes, each takes the other for the owner" disputed "$1"
+	check "$1: one packet: refused at once" turned_away "$2" loop_packet dst=10.244.9.9
+	check "$1: its fragments, too" turned_away "$2" loop_packet dst=10.244.9.9 frag=0x2000
+	check "$1: from the wire, too" turned_away "$2" tunnel_to_self
+	check "$1: two nodes, one sends back what is for it" looping "$1"
+	check "$1: one packet: goes round, $TTL frames at most, then silence" \
+		ends $((TTL / 2)) $TTL loop_packet dst=$SENT_BACK
+	check "$1: its fragments, too" ends $((TTL / 2)) $TTL loop_packet dst=$SENT_BACK frag=0x2000
 }
 
 # Router advertisements
@@ -136,6 +159,6 @@ adverts() {
 		"$(at 1p2 ip -6 -o addr show dev eth0 scope link | awk '{ split($4, a, "/"); print a[1] }')%eth0"
 }
 
-loops bpf
-loops tun
+loops bpf uplink
+loops tun socket
 adverts
