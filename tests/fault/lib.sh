@@ -57,7 +57,7 @@ ended() {
 	wait "$pid" 2> /dev/null
 }
 
-# ended_or NODE COMMAND…: waits until the agent has ended (status 0; its own in STATUS) or the command
+# ended_or NODE COMMAND…: waits until the agent has ended (status 0; its own in ENDED) or the command
 # comes true (1)
 ended_or() {
 	local i=$1 end=$((${EPOCHREALTIME/./} + 30 * SLOWNESS * 1000000))
@@ -68,7 +68,8 @@ ended_or() {
 		sleep 0.02
 	done
 	ended "$i"
-	STATUS=$?
+	# shellcheck disable=SC2034 # for those who source this
+	ENDED=$?
 	return 0
 }
 

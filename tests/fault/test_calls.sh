@@ -62,7 +62,7 @@ outcome() {
 	ended_or 1 lab_agent_ready 1
 	case $? in
 	1) goes_on ;;
-	0) [ "$STATUS" -gt 0 ] && [ "$STATUS" -lt 128 ] && said "$error" "$(lab_log 1)" && "$@" ;;
+	0) [ "$ENDED" -gt 0 ] && [ "$ENDED" -lt 128 ] && said "$error" "$(lab_log 1)" && "$@" ;;
 	*) echo "neither ready nor ended"; return 1 ;;
 	esac
 }
