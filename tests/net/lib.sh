@@ -244,14 +244,14 @@ export ASKS_FEW=$((200 + 20 * (SLOWNESS - 1)))
 
 # Meters: an nft counter at a device's ingress, the last word on what was delivered
 
-# meter PLACE DEVICE
+# meter PLACE DEVICE [PORT]: of packets to a port, METERED unless told
 meter() {
 	at "$1" nft -f - <<-END
 		table netdev weft_meter_$2 {
 			counter seen { }
 			chain arrives {
 				type filter hook ingress device "$2" priority 0; policy accept;
-				udp dport $METERED counter name seen
+				udp dport ${3:-$METERED} counter name seen
 			}
 		}
 	END

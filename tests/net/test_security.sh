@@ -12,6 +12,7 @@ PPS=20000
 STRANGER=192.0.2.77
 MEMBER=192.0.2.2
 SERVICE=198.18.0.1
+SECOND=192.0.2.101 # of node 1, which is not its lease's
 
 # attack KEY=VALUE…: datagrams from the switch to node 1
 attack() {
@@ -96,7 +97,8 @@ ready() {
 		# At this pace the agent may be late by 25 ms before the device's queue overflows.
 		at $i ip link set flannel0 txqueuelen 5000 || return
 	done
-	meters_add || return
+	meters_add && meter 1 veth1 && meter 1 wire0 "{ 8285, 8286 }" &&
+		at 1 ip addr add $SECOND/24 dev wire0 || return
 	for i in 1p1 1p2 2p1; do
 		udp $i "$(addr 3p1)" 10x100 && udp 3p1 "$(addr $i)" 10x100 || return
 	done
@@ -199,9 +201,25 @@ underlay_detour() {
 	PASSING=
 }
 
-# nobody_counts COMMAND…: weft has nothing to do with it
+# nobody_counts METER COMMAND…: all come by there, and weft has nothing to do with it
 nobody_counts() {
-	mark && meters_reset && "$@" && others_quiet none && meters_are_zero
+	local arrivals=$1
+	mark && meters_reset && meter_reset "${arrivals%:*}" "${arrivals#*:}" || return
+	"${@:2}" && within 3 meter_is "$arrivals" $N || { metered "${arrivals%:*}" "${arrivals#*:}"; return 1; }
+	others_quiet none && meters_are_zero
+}
+
+no_ports() { at 1 nstat -asz UdpNoPorts | awk '/UdpNoPorts/ { print $2 }'; }
+
+no_ports_is() { [ "$(no_ports)" -eq "$1" ]; }
+
+# unheard COMMAND…: the kernel has no socket for any of them
+unheard() {
+	local before
+	before=$(no_ports)
+	nobody_counts 1:wire0 "$@" && no_ports_is $((before + N)) && return
+	echo "without a socket: $(($(no_ports) - before))"
+	return 1
 }
 
 tier=bpf
@@ -209,6 +227,11 @@ check "$tier: three nodes get ready" ready $tier
 underlay uplink
 underlay_detour "$(kernel_has udp && echo vtep || echo socket)" "uplink slow outer_options"
 check "$tier: wrong port" refused 1 uplink slow not_overlay attack port=8286
+if kernel_has udp; then
+	skip "$tier: wrong address" "the kernel's own socket is bound to all of them"
+else
+	check "$tier: wrong address" refused 1 uplink slow not_overlay attack outer_dst=$SECOND
+fi
 check "$tier: not forged: all of a pod's delivered" delivered 3p1:eth0 forge
 neighbour
 check "$tier: a pod as its gateway" refused 1 port drop spoofed_local forge src=10.244.1.1
@@ -223,11 +246,12 @@ tier=tun
 check "$tier: three nodes get ready" ready $tier
 underlay socket
 underlay_detour socket
-check "$tier: wrong port" nobody_counts attack port=8286
+check "$tier: wrong port" unheard attack port=8286
+check "$tier: wrong address" unheard attack outer_dst=$SECOND
 check "$tier: not forged: all of a pod's delivered" delivered 3p1:eth0 forge
 neighbour
-check "$tier: a pod as its gateway" nobody_counts forge src=10.244.1.1
-check "$tier: a pod as its node" nobody_counts forge src=10.244.1.0
+check "$tier: a pod as its gateway" nobody_counts 1:veth1 forge src=10.244.1.1
+check "$tier: a pod as its node" nobody_counts 1:veth1 forge src=10.244.1.0
 check "$tier: a pod as a remote pod" refused 1 tunfd drop spoofed_local forge src=10.244.2.2
 check "$tier: a pod as another node" refused 1 tunfd drop spoofed_local forge src=192.0.2.2
 check "$tier: a pod as anybody" refused 1 tunfd drop spoofed_local forge src=203.0.113.9
