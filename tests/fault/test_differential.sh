@@ -15,6 +15,7 @@ PATHS=${PATHS:-batch bpf passed}
 PPS=5000
 EACH=1000 # of a kind of garbage
 VALID=3000
+FRAMES=20000 # each way, at least
 GATEWAY=02:00:0a:f4:01:01 # cni0 of node 1, see lab.sh
 STRANGER=192.0.2.77
 PODS="1p1 2p1"
@@ -171,10 +172,16 @@ witnesses_end() {
 	return $rc
 }
 
+# dense FILE: so many frames at least are on their way, by what was said of them
+dense() {
+	awk '$1 == "sent" { sent += $2 } $5 == "unsent" { unsent += $6 }
+		END { print FILENAME ": sent", sent + 0, "unsent", unsent + 0; exit sent < '$FRAMES' }' "$1"
+}
+
 walk() {
-	witnesses_start && mark && pod_sends > "$WORK/sent" && peer_sends >> "$WORK/sent" ||
-		{ tail -n 3 "$WORK/sent"; return 1; }
-	witnesses_end "$1"
+	witnesses_start && mark && pod_sends > "$WORK/sent" && peer_sends > "$WORK/sent.peer" ||
+		{ tail -n 3 "$WORK"/sent*; return 1; }
+	witnesses_end "$1" && dense "$WORK/sent" && dense "$WORK/sent.peer"
 }
 
 # same PATH POD: as by the reference, which is not nothing
