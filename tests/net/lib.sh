@@ -263,6 +263,15 @@ metered() {
 		jq '.nftables[] | .counter // empty | .packets'
 }
 
+metered_is() { [ "$(metered "$1" "$2")" -eq "$3" ]; }
+
+# arrived PLACE DEVICE PACKETS: so many have come within 3 s, and no more a moment later
+arrived() {
+	within 3 metered_is "$@" && sleep 0.1 && metered_is "$@" && return
+	echo "$1: $(metered "$1" "$2") arrived, not $3"
+	return 1
+}
+
 meter_reset() { at "$1" nft reset counter netdev "weft_meter_$2" seen > /dev/null; }
 
 # Programs of others, see foreign.c
