@@ -121,17 +121,25 @@ as_known() { known 1 | diff "$WORK/known1" - && known 2 | diff "$WORK/known2" -;
 
 answered() { at 1p1 ping -q -c 1 -W 0.2 "$(addr 2p1)" && at 2p1 ping -q -c 1 -W 0.2 "$(addr 1p1)"; }
 
+# both_send: for as long as the nodes are parted
+both_send() {
+	local first rc=0
+	inject 1p1 dev=eth0 eth_dst=02:00:0a:f4:01:01 src="$(addr 1p1)" dst="$(addr 2p1)" \
+		count=$((100 * PARTITION_S)) pps=100 &
+	first=$!
+	inject 2p1 dev=eth0 eth_dst=02:00:0a:f4:02:01 src="$(addr 2p1)" dst="$(addr 1p1)" \
+		count=$((100 * PARTITION_S)) pps=100 || rc=1
+	wait $first && return $rc
+}
+
 # parted: while both sides go on sending
 parted() {
-	local before start ms
+	local start ms rc=0
 	known 1 > "$WORK/known1" && known 2 > "$WORK/known2" || return
 	at sw ip link set n2 down || return
-	inject 1p1 dev=eth0 eth_dst=02:00:0a:f4:01:01 src="$(addr 1p1)" dst="$(addr 2p1)" \
-		count=$((100 * PARTITION_S)) pps=100 > /dev/null 2>&1 &
-	inject 2p1 dev=eth0 eth_dst=02:00:0a:f4:02:01 src="$(addr 2p1)" dst="$(addr 1p1)" \
-		count=$((100 * PARTITION_S)) pps=100 || return
-	! answered || { echo "they were not parted"; return 1; }
-	at sw ip link set n2 up
+	both_send || rc=1
+	! answered || { echo "they were not parted"; rc=1; }
+	at sw ip link set n2 up && [ $rc = 0 ] || return
 	start=${EPOCHREALTIME/./}
 	within $BACK_S answered || return
 	ms=$(((${EPOCHREALTIME/./} - start) / 1000))

@@ -153,8 +153,18 @@ pings() {
 tcp() { at "$1" timeout $((60 * SLOWNESS)) "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
 udp() { local place=$1 to=$2; shift 2; at "$place" timeout $((60 * SLOWNESS)) "$NETBIN/talk" udp "$to" $PORT "$@"; }
 
-# inject PLACE KEY=VALUE…: see inject.c
-inject() { local place=$1; shift; at "$place" timeout 60 "$NETBIN/inject" "$@"; }
+# inject PLACE KEY=VALUE…: see inject.c; it may take a minute more than its pace says
+inject() {
+	local place=$1 arg count=1 pps=20000
+	shift
+	for arg; do
+		case $arg in
+		count=*) count=${arg#*=} ;;
+		pps=*) pps=${arg#*=} ;;
+		esac
+	done
+	at "$place" timeout $(((60 + count / pps) * SLOWNESS)) "$NETBIN/inject" "$@"
+}
 
 # mac PLACE DEVICE
 mac() { at "$1" ip -j link show "$2" | jq -r '.[0].address'; }
