@@ -318,8 +318,10 @@ lab_agent_stop() {
 	kill -s "$sig" "$pid" 2>/dev/null || true
 	while kill -0 "$pid" 2>/dev/null; do
 		if [ $SECONDS -ge $end ]; then
+			[ $rc = 0 ] || break # not to be ended, or not ours
 			kill -s KILL "$pid" 2>/dev/null || true
 			rc=124
+			end=$((SECONDS + 5 * SLOWNESS))
 		fi
 		sleep 0.05
 	done 2>/dev/null # where bash would report the end of a killed job

@@ -75,13 +75,16 @@ replaced() {
 
 # A mount namespace of our own, whose first process we are, with a bpffs of our own
 
-# in_mounts COMMAND…: functions of this script
+# in_mounts COMMAND…: functions of this script. All processes end with it, and what it noted of them
+# are numbers that out here are anybody's.
 in_mounts() {
-	local state
+	local state rc=0
 	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN FAULTBIN WORK STORE \
 		FLOW_PORT FLOW_RATE SLOWNESS ASKS ASKS_FEW)
 	timeout 120 unshare --pid --mount --fork --kill-child --mount-proc bash -c \
-		"$state; declare -A FLOW_SENDER FLOW_RECEIVER; own_bpffs && $*"
+		"$state; declare -A FLOW_SENDER FLOW_RECEIVER; own_bpffs && $*" || rc=$?
+	rm -f "$(lab_dir)/n1.pid"
+	return $rc
 }
 
 own_bpffs() {

@@ -225,11 +225,13 @@ wire_port() {
 # exec_outlived: in an init mount namespace of our own, without any bpffs, so that the agent has to
 # mount it there, not where it runs itself
 exec_outlived() {
-	local state
+	local state rc=0
 	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN WORK STORE FLOW_PORT \
 		FLOW_RATE SLOWNESS ASKS ASKS_FEW)
 	timeout 60 unshare --pid --mount --fork --kill-child --mount-proc \
-		bash -c "$state; declare -A FLOW_SENDER FLOW_RECEIVER; exec_outlived_inside"
+		bash -c "$state; declare -A FLOW_SENDER FLOW_RECEIVER; exec_outlived_inside" || rc=$?
+	rm -f "$(lab_dir)/n1.pid" # of a process in there, out here it may be anybody's
+	return $rc
 }
 
 exec_outlived_inside() {
