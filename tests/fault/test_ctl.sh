@@ -13,6 +13,8 @@ LEASES=3000
 SOCKET=$(lab_state 1)/ctl.sock
 declare -a RUDE
 
+undo() { [ ${#RUDE[@]} = 0 ] || kill "${RUDE[@]}"; }
+
 rude() { timeout $((300 * SLOWNESS)) "$NETBIN/rude" "$SOCKET" "$@"; }
 
 many_leases() {
@@ -53,8 +55,9 @@ flooded() {
 	local rc=0
 	rude random "$RANDOM_REQUESTS" 8285 > "$WORK/random" 2>&1 &
 	RUDE=($!)
-	polite || rc=1
+	polite && kill -0 "${RUDE[@]}" || rc=1 # the flood has outlasted it
 	wait "${RUDE[@]}" || rc=1
+	RUDE=()
 	cat "$WORK/random"
 	grep -qx "sent $RANDOM_REQUESTS" "$WORK/random" && return $rc
 }

@@ -25,6 +25,9 @@ WORK=
 CHECK= # the one that is being made
 exec {SAID}>&1 # where its result goes, while what it says goes elsewhere
 
+# What a script has made outside of its lab, to be undone however it ends
+undo() { :; }
+
 net_cleanup() {
 	trap - EXIT
 	if [ -n "$CHECK" ]; then # a variable that is not set ends a script, and no check would be amiss
@@ -33,6 +36,7 @@ net_cleanup() {
 		[ $STATUS != 0 ] || STATUS=1
 	fi
 	lab_down
+	undo
 	[ -z "$WORK" ] || rm -rf "$WORK"
 	exit $STATUS
 }

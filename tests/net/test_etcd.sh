@@ -479,6 +479,8 @@ lacks() {
 	return $rc
 }
 
+undo() { ! mountpoint -q "$WORK/bpf" || umount "$WORK/bpf"; }
+
 unprivileged() {
 	local root=$WEFT
 	for i in 1 2 3; do lab_agent_stop $i; done
@@ -504,7 +506,7 @@ unprivileged() {
 	as_nobody "$CAPS"
 	check "nobody: cleans up" eval 'weft_on 1 cleanup && ! ip -n "$LAB-n1" link show flannel0'
 	WEFT=$root
-	umount "$WORK/bpf"
+	undo
 }
 
 # One subnet for two
