@@ -154,7 +154,7 @@ pings() {
 	echo $id > "$WORK/ping_id"
 	at "$1" ping -q -e $id -c "${3:-3}" -i 0.02 -W 2 "$2" && ! grep -q duplicates "$WORK/check"
 }
-tcp() { at "$1" timeout $((60 * SLOWNESS)) "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
+tcp() { at "$1" timeout $((${TALK_S:-60} * SLOWNESS)) "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
 udp() { local place=$1 to=$2; shift 2; at "$place" timeout $((60 * SLOWNESS)) "$NETBIN/talk" udp "$to" $PORT "$@"; }
 
 # inject PLACE KEY=VALUE…: see inject.c; it may take a minute more than its pace says

@@ -354,21 +354,32 @@ tracked() {
 		grep -c " $1 "
 }
 
+# listens PID: one of its netlink sockets is a member of a group
+listens() {
+	local sockets
+	sockets=$(find "/proc/$1/fd" -lname 'socket:*' -printf '%l\n' | tr -dc '0-9\n')
+	awk '$4 !~ /^0+$/ { print $NF }' "/proc/$1/net/netlink" | grep -qxF "$sockets"
+}
+
+seen_each() {
+	local state
+	for state in NEW ESTABLISHED TIME_WAIT; do
+		[ "$(grep -c "$state" "$1")" = "$2" ] || return
+	done
+}
+
 # Born, established, closed by both sides: as a host sees it that forwards every packet
 seen_whole() {
 	local log=$WORK/conntrack rc=0 pid
 	nsenter --net="/run/netns/$(place_ns 1)" -- conntrack -E -p tcp -o id \
 		> "$log" 2>&1 < /dev/null &
 	pid=$!
-	sleep 0.3
-	tcp 1p1 10.244.2.2 $((1 << 20)) 50 || rc=1
-	sleep 0.5
+	within 3 listens $pid && tcp 1p1 10.244.2.2 $((1 << 20)) 50 &&
+		within 3 seen_each "$log" 50 || rc=1
+	sleep 0.1 # for one too many
 	kill $pid
 	wait $pid 2> /dev/null
-	for state in NEW ESTABLISHED TIME_WAIT; do
-		echo "$state: $(grep -c "$state" "$log")"
-		[ "$(grep -c "$state" "$log")" = 50 ] || rc=1
-	done
+	seen_each "$log" 50 || { grep -oE "NEW|ESTABLISHED|TIME_WAIT" "$log" | sort | uniq -c; rc=1; }
 	[ "$(tracked ESTABLISHED)" = 0 ] && [ $rc = 0 ]
 }
 
@@ -399,7 +410,7 @@ undisturbed() {
 	local i before pids=() rc=0
 	before=$(resets) && mark || return
 	for i in $(seq 8); do
-		tcp 1p1 10.244.2.2 $((2 << 30)) > "$WORK/stream$i" 2>&1 &
+		TALK_S=300 tcp 1p1 10.244.2.2 $((2 << 30)) > "$WORK/stream$i" 2>&1 &
 		pids+=($!)
 	done
 	"$@" || rc=1
@@ -485,8 +496,7 @@ attacks() {
 				dst=$SERVICE count=4 sports=4 tos="$value" mark="$value" || return
 		direct=$((direct + 4))
 	done > /dev/null
-	echo "arrived $(arrivals), by the service $direct"
-	[ "$(arrivals)" = $direct ] && not_approved 1 10.244.1.2
+	arrived 2p1 eth0 $direct && not_approved 1 10.244.1.2
 }
 
 forged_tags() {
@@ -524,11 +534,9 @@ member_attacks() {
 			src=10.244.2.2 dst=10.244.1.3 count=256 sports=256 tos="$value" \
 			mark="$value" > /dev/null || return
 	done
-	sleep 0.1
+	arrived 1p2 eth0 256 || return
 	weft_on 1 flows --address 10.244.1.3
-	echo "arrived $(metered 1p2 eth0)"
-	[ "$(metered 1p2 eth0)" = 256 ] &&
-		[ "$(listed '.ingress == "approved"' --address 10.244.1.3)" = 1 ]
+	[ "$(listed '.ingress == "approved"' --address 10.244.1.3)" = 1 ]
 }
 
 # The verb, the table's size, routes
