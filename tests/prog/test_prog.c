@@ -8,6 +8,8 @@
 
 #include "cases.h"
 
+#define MANY 900
+
 /* Each reason must be the expectation of some row. */
 static bool reached[WEFT_REASON_MAX];
 
@@ -120,6 +122,12 @@ static void test_reasons_reached(void)
 	report(all, "every reason is reached by some row", NULL, NULL);
 }
 
+/* A suite that is left out is not to go unnoticed. */
+static void test_enough(void)
+{
+	report(n_passed + n_failed > MANY, "over 900 cases", NULL, NULL);
+}
+
 static void test_all(void)
 {
 	test_egress();
@@ -130,6 +138,7 @@ static void test_all(void)
 	test_strip();
 	test_trace();
 	test_reasons_reached();
+	test_enough();
 	test_verifier();
 }
 
