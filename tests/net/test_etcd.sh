@@ -239,7 +239,7 @@ RATE=2000
 ticks() { awk '{ print $14 + $15 }' "/proc/$(agent_pid "$1")/stat"; }
 lines() { wc -l < "$(lab_log "$1")"; }
 
-# calm_start, calm_end: below 10 % of a core, and 12 lines a minute
+# calm_start, calm_end: below 10 % of a core, and 12 lines a minute, but one at once
 calm_start() {
 	CALM_AT=${EPOCHREALTIME/./}
 	CALM_TICKS=$(ticks 1)
@@ -251,7 +251,7 @@ calm_end() {
 	local said=$(($(lines 1) - CALM_LINES))
 	echo "in $ms ms: $spent ticks, $said lines"
 	tail -n "$said" "$(lab_log 1)"
-	[ $((spent * 100)) -lt "$ms" ] && [ "$said" -le $((12 * (ms / 60000 + 1))) ]
+	[ $((spent * 100)) -lt "$ms" ] && [ "$said" -le $((1 + 12 * ms / 60000)) ]
 }
 
 # fault NAME BREAK HEAL HEALED: broken for a while, then everybody has to see within 10 s what is
