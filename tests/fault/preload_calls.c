@@ -3,8 +3,8 @@
  * Preloaded into the agent: gives every call into the kernel a name and a number, and ends the
  * process before one of them or makes it fail. Only calls of the main thread count.
  *
- *   FAULT_LOG=FILE      a line for each call that counts: number, name, and "lasting" if it changes
- *                       what outlives the process
+ *   FAULT_LOG=FILE      a line for each call that counts: number, name, that of the map or program
+ *                       which it makes, and "lasting" if it changes what outlives the process
  *   FAULT_LASTING=1     only those count
  *   FAULT_CALL=NAME     only these count
  *   FAULT_ARM=FILE      no call counts before FILE exists
@@ -28,6 +28,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -50,6 +51,7 @@
 static pid_t owner;
 static long count;
 static bool armed;
+static __thread char object[BPF_OBJ_NAME_LEN + 1]; /* of the call that is being made */
 
 __attribute__((constructor)) static void start(void)
 {
@@ -77,7 +79,8 @@ static void note(const char *name, bool lasting)
 	if (!path)
 		return;
 	fd = REAL(open)(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
-	dprintf(fd, "%ld %s%s\n", count, name, lasting ? " lasting" : "");
+	dprintf(fd, "%ld %s%s%s%s\n", count, name, *object ? " " : "", object,
+		lasting ? " lasting" : "");
 	close(fd);
 }
 
@@ -131,10 +134,21 @@ static const char *command_name(unsigned long cmd, bool *lasting)
 	return commands[cmd].name;
 }
 
+static void name_object(unsigned long cmd, const union bpf_attr *attr, unsigned long len)
+{
+	const char *name = NULL;
+
+	if (cmd == BPF_MAP_CREATE && len >= offsetof(union bpf_attr, map_ifindex))
+		name = attr->map_name;
+	else if (cmd == BPF_PROG_LOAD && len >= offsetof(union bpf_attr, prog_ifindex))
+		name = attr->prog_name;
+	snprintf(object, sizeof(object), "%.*s", BPF_OBJ_NAME_LEN, name ? name : "");
+}
+
 long syscall(long nr, ...)
 {
 	const char *name = nr == __NR_membarrier ? "membarrier" : NULL;
-	bool lasting = false;
+	bool lasting = false, fails;
 	long a[6];
 	va_list args;
 
@@ -142,9 +156,13 @@ long syscall(long nr, ...)
 	for (int i = 0; i < 6; i++)
 		a[i] = va_arg(args, long);
 	va_end(args);
-	if (nr == __NR_bpf)
+	if (nr == __NR_bpf) {
 		name = command_name((unsigned long)a[0], &lasting);
-	if (name && at(name, lasting))
+		name_object((unsigned long)a[0], (const union bpf_attr *)a[1], (unsigned long)a[2]);
+	}
+	fails = name && at(name, lasting);
+	*object = '\0';
+	if (fails)
 		return -1;
 	return REAL(syscall)(nr, a[0], a[1], a[2], a[3], a[4], a[5]);
 }
