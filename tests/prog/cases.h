@@ -13,6 +13,7 @@ void run_mutants(long n, unsigned int seed);
 void test_approve(void);
 void test_formats(void);
 void test_strip(void);
+void test_host_hooks(void);
 void test_trace(void);
 void test_verifier(void);
 

@@ -120,6 +120,16 @@ void rig_resize_cells(uint32_t shift, uint32_t addr)
 	set(skel->maps.state, &zero, &st);
 }
 
+void rig_set_network(uint32_t network)
+{
+	struct weft_state st;
+	uint32_t zero = 0;
+
+	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
+	st.half[st.active].network = network;
+	set(skel->maps.state, &zero, &st);
+}
+
 void rig_flip_state(void)
 {
 	struct weft_state st;
@@ -190,6 +200,9 @@ static int program_fd(enum rig_program program)
 		[RIG_AGGREGATE] = skel->progs.weft_aggregate,
 		[RIG_DELIVER] = skel->progs.weft_deliver,
 		[RIG_STRIP] = skel->progs.weft_strip,
+		[RIG_TUN] = skel->progs.weft_tun,
+		[RIG_ENTER] = skel->progs.weft_enter,
+		[RIG_VTEP] = skel->progs.weft_vtep,
 	};
 
 	return bpf_program__fd(programs[program]);

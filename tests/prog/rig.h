@@ -10,7 +10,17 @@
 /* In front of the inner packet in format udp. */
 #define UDP_HEADERS (WEFT_ETH_HLEN + WEFT_OVERHEAD_UDP)
 
-enum rig_program { RIG_PORT, RIG_BRIDGE, RIG_UPLINK, RIG_AGGREGATE, RIG_DELIVER, RIG_STRIP };
+enum rig_program {
+	RIG_PORT,
+	RIG_BRIDGE,
+	RIG_UPLINK,
+	RIG_AGGREGATE,
+	RIG_DELIVER,
+	RIG_STRIP,
+	RIG_TUN,
+	RIG_ENTER,
+	RIG_VTEP,
+};
 
 /* What a program did with a frame. */
 struct result {
@@ -34,6 +44,8 @@ void rig_configure(uint32_t flags);
 void rig_accept(uint16_t formats);
 /* Cells of another size, of which the one with addr (no other one) leads to PEER. */
 void rig_resize_cells(uint32_t shift, uint32_t addr);
+/* The overlay's is another /16, this node's subnet is not in it. */
+void rig_set_network(uint32_t network);
 /* Whether rig_run() first approves the flow of its frame, both ways; it does until told not to. */
 void rig_approves(bool yes);
 /* What the programs know of a flow. */

@@ -136,6 +136,7 @@ static void test_all(void)
 	test_approve();
 	test_formats();
 	test_strip();
+	test_host_hooks();
 	test_trace();
 	test_reasons_reached();
 	test_enough();
