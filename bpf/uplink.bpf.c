@@ -292,8 +292,17 @@ check_decapsulated(struct __sk_buff *skb, const struct weft_config *cfg, __be32 
 	return reason;
 }
 
-/* Of Linux before 5.18, which refuses more than it knows; later ones take both. */
-#define TUNNEL_KEY_LEN __builtin_offsetof(struct bpf_tunnel_key, local_ipv4)
+/* Linux before 5.18 does not tell where a packet was sent to, and refuses more than it knows. */
+#define OLD_TUNNEL_KEY_LEN __builtin_offsetof(struct bpf_tunnel_key, local_ipv4)
+
+/* The kernel's socket hears all addresses of the host. */
+static __always_inline enum weft_reason
+read_tunnel_key(struct __sk_buff *skb, const struct weft_config *cfg, struct bpf_tunnel_key *key)
+{
+	if (bpf_skb_get_tunnel_key(skb, key, sizeof(*key), 0) == 0)
+		return key->local_ipv4 == bpf_ntohl(cfg->local_ip) ? WEFT_R_OK : WEFT_R_NOT_OVERLAY;
+	return bpf_skb_get_tunnel_key(skb, key, OLD_TUNNEL_KEY_LEN, 0) ? WEFT_R_HELPER : WEFT_R_OK;
+}
 
 static __always_inline enum weft_reason check_kernels(struct __sk_buff *skb,
 						      const struct weft_config *cfg)
@@ -303,8 +312,9 @@ static __always_inline enum weft_reason check_kernels(struct __sk_buff *skb,
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return WEFT_R_NOT_IPV4;
-	if (bpf_skb_get_tunnel_key(skb, &key, TUNNEL_KEY_LEN, 0))
-		return WEFT_R_HELPER;
+	reason = read_tunnel_key(skb, cfg, &key);
+	if (reason != WEFT_R_OK)
+		return reason;
 	if (cfg->flags & WEFT_CONFIG_VTEP_BARE)
 		return check_decapsulated(skb, cfg, bpf_htonl(key.remote_ipv4), 0);
 	reason = check_frame(skb, cfg, &key);

@@ -348,6 +348,7 @@ static void check_tag(const struct native_run *tagged)
 static enum native_program take_run(struct input *in, struct decode_world *w,
 				    struct native_run *run)
 {
+	static const uint32_t locals[] = {0, NODE, NODE, OUT(99)};
 	enum native_program program = take8(in) % NATIVE_PROGRAMS;
 	uint8_t flags = take8(in), formats = take8(in), how = take8(in), odds;
 
@@ -366,6 +367,7 @@ static enum native_program take_run(struct input *in, struct decode_world *w,
 	run->tracing = odds & TRACING ? 1 : 0;
 	run->vni = odds & OTHER_VNI ? 2 : 1;
 	run->remote = PEER;
+	run->local = locals[run->hash % 4];
 	w->aggregates = odds & AGGREGATES;
 	configure(w, flags, formats);
 	frame.len = in->left < FRAME_MAX - 128 ? in->left : FRAME_MAX - 128;
@@ -399,6 +401,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	w.verified = run.verified;
 	w.vni = run.refusals & NATIVE_NO_KEY ? 0 : run.vni;
 	w.remote = run.remote;
+	w.local = run.local;
 	decode(&w, &frame, &want);
 	judge_context(program, &run, &want);
 	judge_refusals(program, &run, &want);

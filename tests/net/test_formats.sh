@@ -270,6 +270,27 @@ kernel_fast() {
 		{ [ "$1" = vxlan ] || [ "$(packets_of "uplink fast ok" <<< "$gains")" -gt 100 ]; }
 }
 
+# elsewhere FORMAT: what is sent to another address of node 1, which the kernel's socket hears, too
+elsewhere() {
+	local rc=0
+	ip -n "$LAB-n1" addr add 192.0.2.101/24 dev wire0
+	at 2 nft -f - <<-END || rc=1
+		table ip elsewhere {
+			chain out {
+				type route hook output priority 0;
+				ip daddr 192.0.2.1 ip daddr set 192.0.2.101
+			}
+		}
+	END
+	mark 1
+	! udp 2p1 "$(addr 1p1)" 1x100 || rc=1
+	by_vtep drop not_overlay 1 || rc=1
+	[ "$(gained 1 vtep slow ok)" = 0 ] || rc=1
+	at 2 nft delete table ip elsewhere
+	ip -n "$LAB-n1" addr del 192.0.2.101/24 dev wire0
+	return $rc
+}
+
 # with_tiers FORMAT
 with_tiers() {
 	local wire tier label
@@ -285,6 +306,7 @@ with_tiers() {
 			check "$label: fragments of the outer packet" fragments
 			[[ $tier.$1 = bpf.@(vxlan|udp) ]] || continue
 			check "$label: are the device's to judge" by_vtep slow ok 20
+			! linux_since 5.18 || check "$label: another address of ours does not do" elsewhere
 			kernel_store "$1" 192.0.2.77
 			within 3 eval '[ "$(weft_on 1 peers -j | jq -r ".[0].public_ip")" = 192.0.2.77 ]'
 			check "$label: a stranger's do not pass" eval "! fragments"

@@ -460,6 +460,8 @@ static void decode_vtep(const struct decode_world *w, const struct frame *in, st
 	out->verdict = DECODE_REFUSED;
 	if (in->len < ETH + 20 || get16(in->data + 12) != 0x0800 || memcmp(in->data, uplink_mac, 6))
 		return;
+	if (w->local && w->local != NODE)
+		return;
 	if (w->vni != 1 || get16(ip + 2) > in->len - ETH || !is_whole(ip, get16(ip + 2)))
 		return;
 	saddr = get32(ip + 12);

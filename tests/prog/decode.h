@@ -34,7 +34,8 @@ struct decode_world {
 	{ \
 		0x0a, 0, 0, 0, 0, 9 \
 	}
-	uint32_t vni, remote; /* that the kernel took a packet's outer headers for */
+	uint32_t vni, remote,
+		local; /* of outer headers that the kernel took off; local 0: unknown */
 };
 
 enum decode_verdict {

@@ -178,10 +178,13 @@ long bpf_set_hash(struct __sk_buff *skb, __u32 hash)
 long bpf_skb_get_tunnel_key(struct __sk_buff *skb, struct bpf_tunnel_key *key, __u32 size,
 			    __u64 flags)
 {
-	/* As much as Linux 5.10 has: every kernel since takes that. */
+	/* Every kernel takes as much as Linux 5.10 has, later ones all of it, too. */
 	if (now->refusals & NATIVE_NO_KEY ||
-	    size != __builtin_offsetof(struct bpf_tunnel_key, local_ipv4))
+	    (size != __builtin_offsetof(struct bpf_tunnel_key, local_ipv4) &&
+	     (size != sizeof(*key) || !now->local)))
 		return -EINVAL;
+	if (size == sizeof(*key))
+		key->local_ipv4 = now->local;
 	key->tunnel_id = now->vni;
 	key->remote_ipv4 = now->remote;
 	return 0;

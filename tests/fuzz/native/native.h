@@ -51,7 +51,7 @@ struct native_run {
 	unsigned int pkt_type, vlan_present, vlan_tci, ifindex, gso_size, hash, tc_index;
 	unsigned int marked; /* by the strip program */
 	unsigned int verified; /* the outer checksum */
-	unsigned int vni, remote; /* of the tunnel key, host order */
+	unsigned int vni, remote, local; /* of the tunnel key, host order; local 0: an old kernel */
 	unsigned int refusals;
 	enum native_approval approval;
 	unsigned int tracing; /* somebody does */
