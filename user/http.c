@@ -98,8 +98,11 @@ static bool add_header(struct transfer *t, const char *name, const char *value)
 static void set_tls(const struct http_config *config, CURL *easy)
 {
 	curl_easy_setopt(easy, CURLOPT_SSLVERSION, (long)CURL_SSLVERSION_TLSv1_2);
-	if (config->ca_file)
+	if (config->ca_file) {
 		curl_easy_setopt(easy, CURLOPT_CAINFO, config->ca_file);
+		/* Else the directory of the system's store would be trusted as well. */
+		curl_easy_setopt(easy, CURLOPT_CAPATH, NULL);
+	}
 	if (config->cert_file)
 		curl_easy_setopt(easy, CURLOPT_SSLCERT, config->cert_file);
 	if (config->key_file)

@@ -75,6 +75,22 @@ refused() {
 	return $rc
 }
 
+# with_system_store COMMAND…: agents see a machine whose own store of authorities has etcd's
+with_system_store() {
+	local own=$WEFT rc=0
+	rm -rf "$WORK/store" && mkdir "$WORK/store" && cp "$WORK/ca.pem" "$WORK/store" &&
+		openssl rehash "$WORK/store" && cp "$WORK/ca.pem" "$WORK/store/ca-certificates.crt" || return
+	cat > "$WORK/weft" <<-END
+		#!/bin/sh
+		exec unshare -m sh -c 'mount --bind $WORK/store /etc/ssl/certs && exec "\$@"' sh $own "\$@"
+	END
+	chmod 755 "$WORK/weft"
+	WEFT=$WORK/weft
+	"$@" || rc=1
+	WEFT=$own
+	return $rc
+}
+
 by_tls() {
 	check "tls: certificates" certificates
 	check "tls: an etcd that has one" tls
@@ -82,6 +98,9 @@ by_tls() {
 	check "tls: the authority is enough" joins --etcd-cafile "$WORK/ca.pem"
 	check "tls: another authority is refused" refused "certificate" --etcd-cafile "$WORK/stranger.pem"
 	check "tls: no authority is refused" refused "certificate"
+	check "tls: the system's authorities are, where none is named" with_system_store joins
+	check "tls: where one is named, they are not" with_system_store refused "certificate" \
+		--etcd-cafile "$WORK/stranger.pem"
 	check "tls: a file that is none is said" refused "$WORK/nothing|CAfile|certificate" \
 		--etcd-cafile "$WORK/nothing"
 	check "tls: an etcd that wants one, too" tls --client-cert-auth --trusted-ca-file "$WORK/ca.pem"
