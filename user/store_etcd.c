@@ -111,22 +111,18 @@ static int on_kv(const struct etcd_kv *kv, void *arg)
 
 struct config_read {
 	struct etcd_store *s;
-	bool found;
 	int err;
+	char reason[NETCONF_ERROR_LEN];
 };
 
 static int on_config(const struct etcd_kv *kv, void *arg)
 {
 	struct config_read *read = arg;
 	struct etcd_store *s = read->s;
-	char reason[NETCONF_ERROR_LEN];
 	struct netconf conf;
 
-	read->found = true;
-	read->err = netconf_parse_network(kv->value, kv->value_len, &conf, reason);
-	if (read->err)
-		return etcd_store_fail(s, read->err, "%.200s: %.300s", kv->key, reason);
-	if (s->conf.network.len && netconf_equal(&conf, &s->conf))
+	read->err = netconf_parse_network(kv->value, kv->value_len, &conf, read->reason);
+	if (read->err || (s->conf.network.len && netconf_equal(&conf, &s->conf)))
 		return 0;
 	s->conf = conf;
 	s->dirty = true;
@@ -134,17 +130,25 @@ static int on_config(const struct etcd_kv *kv, void *arg)
 	return 0;
 }
 
+static const char *config_path(const struct etcd_store *s, char *buf)
+{
+	snprintf(buf, STORE_PATH_MAX, "%s/config", s->options->prefix);
+	return buf;
+}
+
+/* One that turns bad, or goes away, is refused as any other key: the last good one stays. */
 static int read_config(struct etcd_store *s)
 {
-	struct config_read read = {.s = s};
+	struct config_read read = {.s = s, .err = -ENOENT, .reason = "no such key"};
 	char path[STORE_PATH_MAX];
-	int err;
+	int err = etcd_get(s->etcd, config_path(s, path), on_config, &read);
 
-	snprintf(path, sizeof(path), "%s/config", s->options->prefix);
-	err = etcd_get(s->etcd, path, on_config, &read);
 	if (err)
-		return read.err ? err : from_etcd(s, err);
-	return read.found ? 0 : etcd_store_fail(s, -ENOENT, "%s: no such key", path);
+		return from_etcd(s, err);
+	if (read.err && (read.err == -ENOMEM || !s->conf.network.len))
+		return etcd_store_fail(s, read.err, "%.200s: %.300s", path, read.reason);
+	snprintf(s->config_refusal, sizeof(s->config_refusal), "%s", read.err ? read.reason : "");
+	return 0;
 }
 
 /* Another registry, or an older state of it, under the same name. */
@@ -220,6 +224,18 @@ static void sweep(struct etcd_store *s)
 		s->dirty = true;
 }
 
+static void count_anew(struct etcd_store *s)
+{
+	char path[STORE_PATH_MAX];
+
+	pthread_mutex_lock(&s->lock);
+	s->status.refused = 0;
+	s->status.refusal[0] = '\0';
+	pthread_mutex_unlock(&s->lock);
+	if (s->config_refusal[0])
+		note_refusal(s, config_path(s, path), s->config_refusal);
+}
+
 static int list_leases(struct etcd_store *s)
 {
 	char prefix[STORE_PATH_MAX];
@@ -229,10 +245,7 @@ static int list_leases(struct etcd_store *s)
 
 	snprintf(prefix, sizeof(prefix), "%s/subnets/", s->options->prefix);
 	registry_list_begin(s->registry);
-	pthread_mutex_lock(&s->lock);
-	s->status.refused = 0;
-	s->status.refusal[0] = '\0';
-	pthread_mutex_unlock(&s->lock);
+	count_anew(s);
 	err = etcd_list(s->etcd, prefix, &revision, on_kv, s);
 	if (err)
 		return from_etcd(s, err);
@@ -284,12 +297,14 @@ static int watch(struct etcd_store *s)
 /* The configuration again; a change of it, or of the registry as such, needs a new listing. */
 static int heartbeat(struct etcd_store *s)
 {
+	char refusal[NETCONF_ERROR_LEN];
 	bool dirty = s->dirty;
 	int err;
 
 	s->dirty = false;
+	memcpy(refusal, s->config_refusal, sizeof(refusal));
 	err = read_config(s);
-	if (err == 0 && (s->dirty || was_replaced(s)))
+	if (err == 0 && (s->dirty || was_replaced(s) || strcmp(refusal, s->config_refusal)))
 		err = etcd_store_fail(s, -ESTALE, "the configuration changed");
 	s->dirty |= dirty;
 	return err;

@@ -39,6 +39,7 @@ struct etcd_store {
 	struct etcd *etcd; /* from here on the thread's own */
 	struct registry *registry;
 	struct netconf conf; /* the network alone; network.len 0: not read yet */
+	char config_refusal[NETCONF_ERROR_LEN]; /* of what etcd has instead; "" when it is conf */
 	struct store_node self; /* node, of this session */
 	bool has_self;
 	struct own_lease own;

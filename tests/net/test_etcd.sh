@@ -355,6 +355,14 @@ turned_bad() {
 
 named() { grep -q "refused: $ETCD_PREFIX/subnets/10.244.21" "$(lab_log 1)"; }
 
+short_lease() { lab_agent_stop 3 && member 3 --lease-ttl 6; }
+config_refused() { for i in 1 2 3; do status_of $i registry.refusal | grep -F "$ETCD_PREFIX/config: $1" || return; done; }
+nothing_refused() { for i in 1 2 3; do status_is $i registry.refused 0 && status_is $i registry.refusal "" || return; done; }
+said_once() { [ "$(grep -c "refused: $ETCD_PREFIX/config" "$(lab_log 3)")" = 2 ]; }
+
+# Whatever the configuration's key says: leases are followed and renewed
+goes_on() { everybody_up && late_comer && within 2 sees_late && renewed && late_goes && within 2 eval '! sees_late'; }
+
 garbage_keys() {
 	local own
 	own=$(net_of 1)
@@ -383,11 +391,17 @@ garbage_keys() {
 	delete "$ETCD_PREFIX/subnets/$own.0-25" > /dev/null
 	delete "$ETCD_PREFIX/subnets/10.244.$((${own##*.} & 254)).0-23" > /dev/null
 	check "garbage: a good lease turns bad: the node stays" turned_bad
+	check "garbage: a lease of a few seconds" short_lease
 	check "garbage: a wrong configuration" configure '{"Network":"10.244.0.0/33"}'
-	check "garbage: is refused by its name" within 10 eval \
-		"status_of 1 registry.reason | grep -qF '$ETCD_PREFIX/config: \$.Network'"
+	check "garbage: is refused by its name" within 10 config_refused '$.Network'
+	check "garbage: the one there was stays in force" goes_on
+	check "garbage: no configuration" delete "$ETCD_PREFIX/config"
+	check "garbage: is refused as well" within 10 config_refused 'no such key'
+	check "garbage: and the one there was stays in force" goes_on
+	check "garbage: each is said once" said_once
 	check "garbage: the right one again" configure
-	check "garbage: all is well" within 10 everybody_up
+	check "garbage: nothing is refused any more" within 10 nothing_refused
+	check "garbage: a lease of the usual length" eval "lab_agent_stop 3; member 3"
 	check "garbage: the log names keys" named
 	check "garbage: the agent is calm" calm_end
 	check "garbage: no datagram was lost" eval "flow_end 1p1 2p1 $RATE && flow_end 2p1 1p1 $RATE &&
