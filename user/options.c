@@ -13,6 +13,7 @@
 #include <sys/un.h>
 
 #include "http_server.h"
+#include "prefix4.h"
 #include "privilege.h"
 #include "state_dir.h"
 #include "trace.h"
@@ -78,6 +79,15 @@ static int set_address(const char *arg, void *field, const char **why)
 	if (inet_pton(AF_INET, arg, &addr) != 1)
 		return refuse(why, "not an IPv4 address");
 	return set_text(arg, field, why);
+}
+
+static int set_public_ip(const char *arg, void *field, const char **why)
+{
+	uint32_t addr;
+
+	if (prefix4_parse_addr(arg, &addr) == 0 && !netconf_is_node_address(addr))
+		return refuse(why, "not an address a node can have");
+	return set_address(arg, field, why);
 }
 
 static int set_regex(const char *arg, void *field, const char **why)
@@ -405,7 +415,7 @@ static const struct spec {
 	 set_regex, FIELD(iface_regex), 0},
 	{"iface-can-reach", "ADDR", "underlay interface that routes to ADDR", RUN, set_address,
 	 FIELD(iface_can_reach), 0},
-	{"public-ip", "ADDR", "this node's address as its peers see it", RUN, set_address,
+	{"public-ip", "ADDR", "this node's address as its peers see it", RUN, set_public_ip,
 	 FIELD(public_ip), 0},
 	{"bridge", "NAME", "the pods' bridge, may appear later (cni0)", RUN, set_ifname,
 	 FIELD(bridge), 0},

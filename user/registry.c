@@ -95,7 +95,7 @@ static int parse_key(const char *path, struct prefix4 *out, char *error)
 }
 
 /* An address of the overlay would send the overlay's own packets into the overlay. */
-static bool is_owner(struct prefix4 network, uint32_t addr)
+bool registry_can_own(struct prefix4 network, uint32_t addr)
 {
 	return netconf_is_node_address(addr) && !prefix4_contains(network, addr);
 }
@@ -116,7 +116,7 @@ static int parse_members(const struct json_place *root, struct prefix4 network, 
 	json_quote(text, quote);
 	if (prefix4_parse_addr(text, &lease->public_ip))
 		return json_refuse(root, "PublicIP", "%s is not an IPv4 address", quote);
-	if (!is_owner(network, lease->public_ip))
+	if (!registry_can_own(network, lease->public_ip))
 		return json_refuse(root, "PublicIP", "%s is not an address a node can have", quote);
 	return 0;
 }
@@ -213,13 +213,21 @@ static void note_revisions(const struct registry *r, struct registry_entry *entr
 	entry->contested = false;
 }
 
-/* What is not believed moves nothing but the revision that a writer must name. */
-static int note_refused(const struct registry *r, struct registry_entry *entry,
-			const struct etcd_kv *kv, int err)
+/*
+ * What is not believed moves nothing but the revision that a writer must name. Where nobody was
+ * known to be, it takes the subnet, for somebody's it is.
+ */
+static int note_refused(struct registry *r, struct prefix4 subnet, const struct etcd_kv *kv,
+			int err)
 {
+	struct registry_entry *entry = find(r, subnet);
+
+	if (!entry && r->n < WEFT_MAX_ROUTES)
+		entry = insert(r, subnet);
 	if (entry) {
 		entry->mod_revision = kv->mod_revision;
 		note_seen(r, entry);
+		entry->contested = true;
 	}
 	return err;
 }
@@ -227,15 +235,14 @@ static int note_refused(const struct registry *r, struct registry_entry *entry,
 static bool is_claim(const struct registry_entry *entry, const struct etcd_kv *kv,
 		     const struct lease *lease)
 {
-	return entry->lease.public_ip != lease->public_ip &&
+	return entry->lease.public_ip && entry->lease.public_ip != lease->public_ip &&
 	       entry->create_revision == kv->create_revision && entry->etcd_lease != kv->lease;
 }
 
-static int refuse_claim(struct registry_entry *entry, const struct lease *lease, char *error)
+static int refuse_claim(const struct registry_entry *entry, const struct lease *lease, char *error)
 {
 	char owner[INET_ADDRSTRLEN], ip[INET_ADDRSTRLEN];
 
-	entry->contested = true;
 	snprintf(error, NETCONF_ERROR_LEN, "%s claims what is %s's",
 		 ip4_format(lease->public_ip, ip), ip4_format(entry->lease.public_ip, owner));
 	return -EINVAL;
@@ -266,7 +273,7 @@ int registry_put(struct registry *r, const struct etcd_kv *kv, char error[NETCON
 	if (err == 0 && entry && is_claim(entry, kv, &lease))
 		err = refuse_claim(entry, &lease, error);
 	if (err)
-		return note_refused(r, entry, kv, err);
+		return note_refused(r, lease.subnet, kv, err);
 	if (entry && lease_equal(&entry->lease, &lease)) {
 		note_revisions(r, entry, kv);
 		return 0;
@@ -299,7 +306,7 @@ static bool is_inside(const struct registry *r, const struct registry_entry *ent
 	char ignored[NETCONF_ERROR_LEN];
 
 	return check_place(r, entry->lease.subnet, ignored) == 0 &&
-	       is_owner(r->network, entry->lease.public_ip);
+	       registry_can_own(r->network, entry->lease.public_ip);
 }
 
 void registry_set_config(struct registry *r, const struct netconf *conf)
@@ -406,15 +413,20 @@ static bool precedes(const struct registry_entry *a, const struct registry_entry
 }
 
 /* Two prefixes nest or are apart, so only the one kept last can be in the way of the next. */
-static size_t choose(const struct registry *r, struct prefix4 own, struct lease *out)
+static size_t choose(const struct registry *r, struct prefix4 own, struct lease *out,
+		     size_t *refused)
 {
 	const struct registry_entry *last = NULL;
 	size_t n = 0;
 
+	*refused = 0;
 	for (size_t i = 0; i < r->n; i++) {
 		const struct registry_entry *entry = &r->entries[i];
 
+		if (!entry->lease.public_ip)
+			continue;
 		if (last && overlaps(last->lease.subnet, entry->lease.subnet)) {
+			(*refused)++;
 			if (precedes(last, entry, own))
 				continue;
 			n--;
@@ -435,8 +447,7 @@ int registry_snapshot(const struct registry *r, const struct netconf *conf, stru
 	*out = *conf;
 	out->own = own;
 	out->leases = leases;
-	out->n_leases = choose(r, own, leases);
-	*refused = r->n - out->n_leases;
+	out->n_leases = choose(r, own, leases, refused);
 	return 0;
 }
 

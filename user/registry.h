@@ -3,7 +3,8 @@
  * The leases of a flannel registry as last seen (flannel.md 2.1): reading and writing of keys and
  * values, and which of them a node can use. No I/O. One that cannot be read never touches another,
  * and a known lease whose value turns bad stays as it was. So does one that gets another owner
- * while it stands: agents remove and create a key for that, or (weft) keep its lease in etcd.
+ * while it stands: agents remove and create a key for that, or (weft) keep its lease in etcd. A key
+ * that never had a good value is an entry without an owner: its subnet is not free.
  */
 #ifndef WEFT_USER_REGISTRY_H
 #define WEFT_USER_REGISTRY_H
@@ -14,12 +15,12 @@
 struct registry;
 
 struct registry_entry {
-	struct lease lease;
+	struct lease lease; /* public_ip 0: of no owner, the subnet is all that is known */
 	int64_t create_revision, mod_revision; /* mod: of the key, also when its value is bad */
 	int64_t etcd_lease; /* 0: a reservation, never expires */
 	uint64_t gone_ms; /* 0: it is there; else it is kept up to this time and then swept away */
 	unsigned int listing; /* in which it was last seen */
-	bool contested; /* the key's value is another owner's, and is not believed */
+	bool contested; /* the key's value is bad or another owner's, and is not believed */
 };
 
 /* Longest key below "PREFIX/subnets/" of a lease of IPv4 only. */
@@ -29,6 +30,9 @@ const char *registry_key(struct prefix4 subnet, char *buf);
 /* As flannel's backends write it; buf of REGISTRY_VALUE_LEN. Returns buf. */
 #define REGISTRY_VALUE_LEN 192
 const char *registry_value(const struct lease *lease, char *buf);
+
+/* Can it be the address of a node of this network? */
+bool registry_can_own(struct prefix4 network, uint32_t addr);
 
 /* -ENOMEM. */
 int registry_new(struct registry **out);

@@ -46,7 +46,8 @@ static char *cache_text(const struct netconf *conf, const struct registry *r)
 	char *text;
 
 	while (json && (entry = registry_next(r, entry)))
-		json_array_append_new(leases, entry_json(entry));
+		if (entry->lease.public_ip)
+			json_array_append_new(leases, entry_json(entry));
 	text = json ? json_dumps(json, JSON_COMPACT) : NULL;
 	json_decref(json);
 	return text;

@@ -135,17 +135,28 @@ static int keep(struct etcd_store *s, const struct registry_entry *entry)
 }
 
 /*
- * Somebody wrote another address over our key. While our lease lasts that is not theirs to do:
- * peers that run weft do not believe it, and the key is set right, though not over and over.
+ * Somebody wrote another address, or nonsense, over our key. While our lease lasts that is not
+ * theirs to do: peers that run weft do not believe it, and the key is set right, though not over
+ * and over. What was a reservation stays one; else peers know the key by its lease, which may have
+ * ended since without a key to take along.
  */
 static int reclaim(struct etcd_store *s, const struct registry_entry *entry)
 {
+	const struct registry_entry known = *entry; /* as a call may change the table */
+	bool reserved = known.etcd_lease == 0 && known.lease.public_ip;
 	uint64_t now = clock_ms();
+	int64_t ttl_s = 0;
+	int err = 0;
 
 	if (s->own.reclaimed_ms && now - s->own.reclaimed_ms < RECLAIM_MS)
 		return 0;
 	s->own.reclaimed_ms = now;
-	return write_own(s, entry->lease.subnet, entry->etcd_lease, entry->mod_revision);
+	if (known.etcd_lease > 0)
+		err = etcd_keep_alive(s->etcd, known.etcd_lease, &ttl_s);
+	if (err)
+		return from_etcd(s, err);
+	return write_own(s, known.lease.subnet, reserved || ttl_s ? known.etcd_lease : -1,
+			 known.mod_revision);
 }
 
 static int lose(struct etcd_store *s, const struct registry_entry *entry)
@@ -163,7 +174,7 @@ static int hold_known(struct etcd_store *s)
 
 	if (!entry || entry->gone_ms)
 		return create(s, s->own.subnet);
-	if (entry->lease.public_ip != s->self.public_ip &&
+	if (entry->lease.public_ip && entry->lease.public_ip != s->self.public_ip &&
 	    entry->lease.public_ip != s->own.public_ip)
 		return lose(s, entry);
 	return entry->contested ? reclaim(s, entry) : keep(s, entry);
@@ -197,11 +208,24 @@ static int choose_free(struct etcd_store *s)
 	return create(s, unused[random % n]);
 }
 
+/* All, we among them, would refuse a key with such an address, and we would ask for ever more. */
+static int refuse_self(struct etcd_store *s)
+{
+	char network[PREFIX4_STRLEN], ip[INET_ADDRSTRLEN];
+
+	return etcd_store_fail(s, -EADDRNOTAVAIL,
+			       "this node's address %s is not one a node of Network %s can have",
+			       ip4_format(s->self.public_ip, ip),
+			       prefix4_format(s->conf.network, network));
+}
+
 int own_hold(struct etcd_store *s)
 {
 	const struct registry_entry *entry = NULL;
 	struct prefix4 previous = s->self.previous;
 
+	if (!registry_can_own(s->conf.network, s->self.public_ip))
+		return refuse_self(s);
 	if (s->own.subnet.len && fits(&s->conf, s->own.subnet))
 		return hold_known(s);
 	while ((entry = registry_of_owner(s->registry, s->self.public_ip, entry))) {

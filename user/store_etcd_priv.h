@@ -69,7 +69,8 @@ int etcd_store_fail(struct etcd_store *s, int err, const char *format, ...)
 
 /*
  * After a listing: find, take or make this node's lease. 0: the listing shows it; 1: list again.
- * -ENOSPC: no subnet is free; -EKEYREVOKED: it is lost; or etcd.h's errors.
+ * -ENOSPC: no subnet is free; -EADDRNOTAVAIL: no node of the network can have this node's address;
+ * -EKEYREVOKED: the lease is lost; or etcd.h's errors.
  */
 int own_hold(struct etcd_store *s);
 /* When it is due. -ENOENT: it has ended, look again. */

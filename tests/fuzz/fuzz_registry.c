@@ -59,7 +59,8 @@ static void remember(const struct registry *r, struct leases *out)
 
 	out->n = 0;
 	while ((entry = registry_next(r, entry)) && out->n < MOST)
-		out->lease[out->n++] = entry->lease;
+		if (entry->lease.public_ip)
+			out->lease[out->n++] = entry->lease;
 }
 
 /* How many of a are not in b. */
@@ -95,10 +96,14 @@ static void check_entry(struct registry *r, const struct netconf *conf,
 	CHECK(lease->subnet.len > conf->network.len && lease->subnet.len <= 30);
 	CHECK(prefix4_contains(conf->network, lease->subnet.addr));
 	CHECK(!(lease->subnet.addr & ~prefix4_mask(lease->subnet.len)));
+	CHECK(registry_find(r, lease->subnet) == entry);
+	if (!lease->public_ip) {
+		CHECK(entry->contested);
+		return;
+	}
 	CHECK(netconf_is_node_address(lease->public_ip));
 	CHECK(!prefix4_contains(conf->network, lease->public_ip));
 	CHECK(strlen(value) < REGISTRY_VALUE_LEN - 1);
-	CHECK(registry_find(r, lease->subnet) == entry);
 	/* But for what only format vxlan has, and a VNI of the network's, which may be new. */
 	if (registry_put(r, &kv, error) == 0)
 		return;
@@ -130,16 +135,18 @@ static bool overlap(struct prefix4 a, struct prefix4 b)
 static void check_snapshot(const struct registry *r, const struct netconf *conf)
 {
 	struct prefix4 own = {0}, unused[4];
-	const struct registry_entry *first = registry_next(r, NULL);
+	const struct registry_entry *first = registry_next(r, NULL), *owned = first;
 	struct netconf out;
 	size_t refused, n;
 
-	if (first)
-		own = first->lease.subnet;
+	while (owned && !owned->lease.public_ip)
+		owned = registry_next(r, owned);
+	if (owned)
+		own = owned->lease.subnet;
 	CHECK(registry_snapshot(r, conf, own, &out, &refused) == 0);
 	for (size_t i = 0; i < out.n_leases; i++) {
 		CHECK(i == 0 || !overlap(out.leases[i - 1].subnet, out.leases[i].subnet));
-		CHECK(registry_find(r, out.leases[i].subnet));
+		CHECK(registry_find(r, out.leases[i].subnet)->lease.public_ip);
 	}
 	CHECK(!own.len || netconf_find_lease(&out, own));
 	netconf_free(&out);

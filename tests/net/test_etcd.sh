@@ -133,6 +133,8 @@ mine_again() { get "$(key_of 3)" | grep -q '"192.0.2.3"'; }
 losing() {
 	local before
 	check "lose: a removed key is back at once" eval "delete '$(key_of 3)' && within 2 mine_again"
+	check "lose: nonsense in a key is set right by its owner" eval \
+		"put '$(key_of 2)' nonsense && within 3 eval 'get \"\$(key_of 2)\" | grep -q 192.0.2.2'"
 	check "lose: everybody knows everybody" everybody_knows
 	check "lose: traffic" eval "flow_start 1p1 3p1 $RATE && flow_start 3p1 1p1 $RATE"
 	check "lose: another's address in our key" claim
@@ -155,6 +157,13 @@ losing() {
 	check "lose: a pod of the new one" new_pod 3
 	check "lose: everybody knows everybody" everybody_knows
 	check "lose: pods talk" pods_talk
+	before=$(subnet_of 3)
+	check "lose: the old subnet's key is nonsense: started again, it gets another" eval \
+		"lab_agent_stop 3; put '$(key_of 3)' '{\"PublicIP\":\"10.244.9.9\"}' && member 3 &&
+			[ \"\$(subnet_of 3)\" != '$before' ]"
+	check "lose: the nonsense goes" delete "$ETCD_PREFIX/subnets/${before%.1/24}.0-24"
+	check "lose: a pod of the new subnet" new_pod 3
+	check "lose: pods talk again" eval "everybody_knows && pods_talk"
 }
 
 # Removed and made by somebody else, while the agent does not look
@@ -550,9 +559,26 @@ one_subnet() {
 		"lab_agent_stop $won && delete '$(key_of "$won")' && within 40 lab_agent_ready $lost"
 }
 
+# A network that has the node's own address: all would refuse its lease
+
+says_where() { grep -q "address 192.0.2.1 is not one a node of Network 192.0.0.0/16 can have" "$(lab_log 1)"; }
+
+inside() {
+	for i in 1 2 3; do lab_agent_stop $i; done
+	etcd_stop
+	rm -rf "$WORK/etcd" "$(lab_subnet_env 1)"
+	at 1 "$WEFT" cleanup --state-dir "$(lab_state 1)" > /dev/null
+	check "inside: a network around the node" eval "etcd_start && configure '{\"Network\":\"192.0.0.0/16\"}'"
+	member_soon 1
+	check "inside: the node says so" within 5 says_where
+	check "inside: and has written nothing" [ -z "$(registry)" ]
+	check "inside: another network: it joins" eval "configure && within 10 lab_agent_ready 1"
+	check "inside: with one lease" eval '[ "$(registry | wc -l)" = 1 ]'
+}
+
 sections=("$@")
 [ $# -gt 0 ] || sections=(coming_up staying losing moving others faults garbage_keys cni_plugins one_subnet
-	unprivileged)
+	inside unprivileged)
 for section in "${sections[@]}"; do
 	$section
 done

@@ -231,8 +231,8 @@ static void test_values(void **state)
 		err = put(fx, key, cases[i].value, 1, 1, 1);
 		entry = registry_find(fx->r, SUBNET(i));
 		assert_int_equal(err, cases[i].backend ? 1 : -EINVAL);
-		assert_int_equal(entry != NULL, cases[i].backend != NULL);
-		if (entry) {
+		assert_int_equal(entry->lease.public_ip != 0, cases[i].backend != NULL);
+		if (cases[i].backend) {
 			assert_string_equal(entry->lease.backend, cases[i].backend);
 			assert_int_equal(entry->lease.public_ip, A);
 			assert_int_equal(netconf_is_routed(&fx->conf, &entry->lease),
@@ -264,6 +264,9 @@ static void test_bad_value_changes_nothing(void **state)
 	assert_int_equal(entry->lease.public_ip, A);
 	assert_int_equal(entry->etcd_lease, 7);
 	assert_int_equal(entry->mod_revision, 6);
+	assert_true(entry->contested);
+	assert_int_equal(put(fx, "10.244.1.0-24", VALUE_A, 5, 7, 9), 0);
+	assert_false(registry_find(fx->r, SUBNET(1))->contested);
 }
 
 static void test_owner_changes(void **state)
@@ -442,6 +445,37 @@ static void test_unused(void **state)
 	assert_int_equal(out[1].addr, 0xdfffffc0);
 }
 
+/* A key with a bad value: nobody's lease, but no free subnet either */
+static void test_no_owner(void **state)
+{
+	static const char config[] = "{\"Network\":\"10.244.0.0/16\"}";
+	struct fixture *fx = *state;
+	const struct registry_entry *entry;
+	struct prefix4 out[300];
+	char text[512];
+	uint64_t next;
+
+	assert_int_equal(put(fx, "10.244.1.0-24", "{\"PublicIP\":\"10.244.9.9\"}", 5, 5, 7),
+			 -EINVAL);
+	assert_int_equal(put(fx, "10.244.2.0-25", "", 6, 6, 0), -EINVAL);
+	entry = registry_find(fx->r, SUBNET(1));
+	assert_int_equal(entry->lease.public_ip, 0);
+	assert_int_equal(entry->mod_revision, 5);
+	assert_true(entry->contested);
+	assert_int_equal(registry_unused(fx->r, &fx->conf, out, 300), 253);
+	assert_int_equal(out[0].addr, SUBNET(3).addr);
+	assert_string_equal(snapshot(fx, NO_SUBNET, 0, text), "");
+	/* It is in the way of no lease, and becomes one as soon as it has an owner */
+	put(fx, "10.244.2.0-24", VALUE_B, 7, 7, 7);
+	assert_int_equal(put(fx, "10.244.1.0-24", VALUE_A, 5, 8, 9), 1);
+	assert_string_equal(snapshot(fx, NO_SUBNET, 0, text), "10.244.1.0/24 10.244.2.0/24 ");
+	assert_int_equal(registry_find(fx->r, SUBNET(1))->etcd_lease, 9);
+	registry_remove(fx->r, "10.244.2.0-25", 100);
+	registry_remove(fx->r, "10.244.2.0-24", 100);
+	registry_sweep(fx->r, 100, &next);
+	assert_int_equal(unused(fx, config, out, 300), 254);
+}
+
 /* Order and search, against the simplest of models */
 static void test_many(void **state)
 {
@@ -487,6 +521,7 @@ static void test_cache(void **state)
 
 	put(fx, "10.244.1.0-24", VALUE_A, 1, 1, 1);
 	put(fx, "10.244.2.0-24", "{\"PublicIP\":\"192.0.2.2\",\"BackendType\":\"vxlan\"}", 2, 2, 2);
+	put(fx, "10.244.3.0-24", "no lease", 3, 3, 3);
 	assert_int_equal(registry_cache_write(path, &fx->conf, fx->r), 0);
 	assert_int_equal(registry_new(&again), 0);
 	assert_int_equal(registry_cache_read(path, &conf, again), 0);
@@ -522,6 +557,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_overlaps, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_owners, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_unused, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_no_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
 	};
