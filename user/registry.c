@@ -232,10 +232,12 @@ static int note_refused(struct registry *r, struct prefix4 subnet, const struct 
 	return err;
 }
 
+/* Of what is known from a cache alone much may have happened since. */
 static bool is_claim(const struct registry_entry *entry, const struct etcd_kv *kv,
 		     const struct lease *lease)
 {
-	return entry->lease.public_ip && entry->lease.public_ip != lease->public_ip &&
+	return entry->mod_revision && entry->lease.public_ip &&
+	       entry->lease.public_ip != lease->public_ip &&
 	       entry->create_revision == kv->create_revision && entry->etcd_lease != kv->lease;
 }
 

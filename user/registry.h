@@ -16,8 +16,9 @@ struct registry;
 
 struct registry_entry {
 	struct lease lease; /* public_ip 0: of no owner, the subnet is all that is known */
-	int64_t create_revision, mod_revision; /* mod: of the key, also when its value is bad */
-	int64_t etcd_lease; /* 0: a reservation, never expires */
+	int64_t create_revision;
+	int64_t mod_revision; /* of the key, also when its value is bad; 0: etcd has not said yet */
+	int64_t etcd_lease; /* 0: a reservation, never expires; -1: not known */
 	uint64_t gone_ms; /* 0: it is there; else it is kept up to this time and then swept away */
 	unsigned int listing; /* in which it was last seen */
 	bool contested; /* the key's value is bad or another owner's, and is not believed */

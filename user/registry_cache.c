@@ -10,7 +10,7 @@
 #include "file.h"
 #include "util.h"
 
-/* {"config": TEXT, "leases": [{"key": TEXT, "value": TEXT, "created": N}, ...]} */
+/* {"config": TEXT, "leases": [{"key": TEXT, "value": TEXT, "created": N, "lease": N}, ...]} */
 
 static json_t *config_json(const struct netconf *conf)
 {
@@ -33,9 +33,10 @@ static json_t *entry_json(const struct registry_entry *entry)
 {
 	char key[REGISTRY_KEY_LEN], value[REGISTRY_VALUE_LEN];
 
-	return json_pack("{s:s, s:s, s:I}", "key", registry_key(entry->lease.subnet, key), "value",
-			 registry_value(&entry->lease, value), "created",
-			 (json_int_t)entry->create_revision);
+	return json_pack("{s:s, s:s, s:I, s:I}", "key", registry_key(entry->lease.subnet, key),
+			 "value", registry_value(&entry->lease, value), "created",
+			 (json_int_t)entry->create_revision, "lease",
+			 (json_int_t)entry->etcd_lease);
 }
 
 static char *cache_text(const struct netconf *conf, const struct registry *r)
@@ -70,11 +71,13 @@ static int read_config(const json_t *json, struct netconf *conf)
 
 static int read_entry(const json_t *json, struct registry *r)
 {
+	const json_t *lease = json_object_get(json, "lease");
 	char ignored[NETCONF_ERROR_LEN];
 	struct etcd_kv kv = {
 		.key = json_string_value(json_object_get(json, "key")),
 		.value = json_string_value(json_object_get(json, "value")),
 		.create_revision = json_integer_value(json_object_get(json, "created")),
+		.lease = lease ? json_integer_value(lease) : -1, /* older ones say nothing of it */
 	};
 	int err;
 

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -541,6 +542,43 @@ static void test_cache(void **state)
 	close(fd);
 }
 
+/* Of a node with another address since the cache was written, and with another lease, too. */
+static void test_cache_is_no_claim(void **state)
+{
+	static const char old[] =
+		"{\"config\":\"{\\\"Network\\\":\\\"10.244.0.0/16\\\"}\",\"leases\":["
+		"{\"key\":\"10.244.1.0-24\",\"value\":\"{\\\"PublicIP\\\":"
+		"\\\"192.0.2.1\\\"}\",\"created\":5}]}";
+	char path[] = "/tmp/registry-XXXXXX";
+	struct fixture *fx = *state;
+	struct netconf conf = {};
+	int fd = mkstemp(path);
+
+	put(fx, "10.244.1.0-24", VALUE_A, 5, 5, 7);
+	for (int64_t lease = 7; lease <= 8; lease++) {
+		assert_int_equal(registry_cache_write(path, &fx->conf, fx->r), 0);
+		registry_free(fx->r);
+		assert_int_equal(registry_new(&fx->r), 0);
+		assert_int_equal(registry_cache_read(path, &conf, fx->r), 0);
+		assert_int_equal(registry_find(fx->r, SUBNET(1))->etcd_lease, 7);
+		assert_int_equal(put(fx, "10.244.1.0-24", VALUE_B, 5, 6, lease), 1);
+		/* From then on it is as any other */
+		assert_int_equal(put(fx, "10.244.1.0-24", VALUE_A, 5, 7, 9), -EINVAL);
+		assert_int_equal(put(fx, "10.244.1.0-24", VALUE_A, 6, 8, 7), 1);
+		put(fx, "10.244.1.0-24", VALUE_A, 5, 5, 7);
+	}
+	registry_free(fx->r);
+	assert_int_equal(registry_new(&fx->r), 0);
+	close(fd);
+	fd = open(path, O_WRONLY | O_TRUNC);
+	assert_int_equal(write(fd, old, sizeof(old) - 1), sizeof(old) - 1);
+	assert_int_equal(registry_cache_read(path, &conf, fx->r), 0);
+	assert_int_equal(registry_find(fx->r, SUBNET(1))->etcd_lease, -1);
+	assert_int_equal(put(fx, "10.244.1.0-24", VALUE_B, 5, 6, 7), 1);
+	unlink(path);
+	close(fd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -560,6 +598,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_no_owner, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_many, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_cache, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_cache_is_no_claim, setup, teardown),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
