@@ -129,6 +129,11 @@ static void accept_state(struct agent *a, struct netconf *next)
 		netconf_free(next);
 		return;
 	}
+	/* A registry that is yet to hear that an address has changed back. */
+	if (next->own.len && own.public_ip != a->public_ip && own.public_ip != a->next_ip) {
+		netconf_free(next);
+		return;
+	}
 	a->store_error[0] = '\0';
 	if (!same_identity(a, next, &own)) {
 		log_info("network, format, own subnet or address changed: starting anew");
@@ -438,6 +443,7 @@ static int agent_open(struct agent *a)
 	if (err)
 		return err;
 	underlay_on_change(a->underlay, on_peer, on_uplink, a);
+	address_check(a); /* it may have changed while we waited */
 	err = open_endpoints(a);
 	if (err == 0)
 		err = devices_open(a);

@@ -44,6 +44,7 @@ struct agent {
 	size_t n_peers;
 	uint32_t public_ip; /* host order: what peers send to */
 	uint32_t next_ip; /* what it is going to be; 0: no change is under way */
+	bool choice_said; /* which interfaces do not do, since the address went */
 	uint32_t bridge_ifindex;
 	uint8_t bridge_mac[6];
 	struct aggregator aggregator; /* all zero: none */

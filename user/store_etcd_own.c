@@ -168,14 +168,21 @@ static int lose(struct etcd_store *s, const struct registry_entry *entry)
 			       ip4_format(entry->lease.public_ip, ip));
 }
 
+/* A write that was broken off may have been made: what is under our lease is of our hand. */
+static bool is_others(const struct etcd_store *s, const struct registry_entry *entry)
+{
+	return entry->lease.public_ip && entry->lease.public_ip != s->self.public_ip &&
+	       entry->lease.public_ip != s->own.public_ip &&
+	       (s->own.id == 0 || entry->etcd_lease != s->own.id);
+}
+
 static int hold_known(struct etcd_store *s)
 {
 	const struct registry_entry *entry = registry_find(s->registry, s->own.subnet);
 
 	if (!entry || entry->gone_ms)
 		return create(s, s->own.subnet);
-	if (entry->lease.public_ip && entry->lease.public_ip != s->self.public_ip &&
-	    entry->lease.public_ip != s->own.public_ip)
+	if (is_others(s, entry))
 		return lose(s, entry);
 	return entry->contested ? reclaim(s, entry) : keep(s, entry);
 }

@@ -464,7 +464,7 @@ static int start(struct underlay *u, const struct underlay_select *select)
 		err = nl_open(GROUPS, &u->events);
 	if (err)
 		return log_err(err, "cannot open rtnetlink");
-	err = uplink_choose(u->nl, select, &u->uplink);
+	err = uplink_choose(u->nl, select, LOG_LEVEL_WARN, &u->uplink);
 	if (err)
 		return err;
 	err = neighbours_new(u->loop, u->nl, on_neighbour, u, &u->neighbours);

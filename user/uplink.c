@@ -17,6 +17,7 @@ struct candidates {
 	size_t n_links;
 	struct rtnl_addr *addrs;
 	size_t n_addrs;
+	enum log_level level; /* of what is said of those that are none */
 };
 
 static void cleanup_candidates(struct candidates *c)
@@ -92,10 +93,10 @@ static const struct rtnl_link *link_by_name(const struct candidates *c, const ch
 	return NULL;
 }
 
-static int refuse(const char *how, const char *value, const char *why)
+static int refuse(const struct candidates *c, const char *how, const char *value, const char *why)
 {
-	log_warn("no underlay interface by %s%s%s: %s", how, value ? " " : "", value ? value : "",
-		 why);
+	log_at(c->level, "no underlay interface by %s%s%s: %s", how, value ? " " : "",
+	       value ? value : "", why);
 	return -ENODEV;
 }
 
@@ -117,10 +118,10 @@ static int choose_owner(const struct candidates *c, const char *how, const char 
 	struct in_addr in;
 
 	if (inet_pton(AF_INET, text, &in) != 1)
-		return refuse(how, text, "not an IPv4 address");
+		return refuse(c, how, text, "not an IPv4 address");
 	owner = addr_owner(c, ntohl(in.s_addr));
 	if (!owner || take(link_by_index(c, owner->ifindex), owner->addr, out))
-		return refuse(how, text, "no interface has this address");
+		return refuse(c, how, text, "no interface has this address");
 	return 0;
 }
 
@@ -133,9 +134,9 @@ static int choose_iface(const struct candidates *c, const char *iface, struct up
 		return choose_owner(c, "address", iface, out);
 	link = link_by_name(c, iface);
 	if (!link)
-		return refuse("name", iface, "no such interface");
+		return refuse(c, "name", iface, "no such interface");
 	if (take(link, first_usable_addr(c, link->ifindex), out))
-		return refuse("name", iface, "it has no usable IPv4 address");
+		return refuse(c, "name", iface, "it has no usable IPv4 address");
 	return 0;
 }
 
@@ -171,10 +172,10 @@ static int match_links(const struct candidates *c, const regex_t *regex, const c
 		if (regexec(regex, l->ifname, 0, NULL, 0))
 			continue;
 		if (take(l, first_usable_addr(c, l->ifindex), out))
-			return refuse("regex", text, "the match has no usable IPv4 address");
+			return refuse(c, "regex", text, "the match has no usable IPv4 address");
 		return 0;
 	}
-	return refuse("regex", text, "no interface's address or name matches");
+	return refuse(c, "regex", text, "no interface's address or name matches");
 }
 
 static int choose_regex(const struct candidates *c, const char *text, struct uplink *out)
@@ -186,7 +187,7 @@ static int choose_regex(const struct candidates *c, const char *text, struct upl
 	err = regcomp(&regex, text, REG_EXTENDED);
 	if (err) {
 		regerror(err, &regex, why, sizeof(why));
-		return refuse("regex", text, why);
+		return refuse(c, "regex", text, why);
 	}
 	err = match_links(c, &regex, text, out);
 	regfree(&regex);
@@ -201,14 +202,14 @@ static int choose_can_reach(struct nl *nl, const struct candidates *c, const cha
 	int err;
 
 	if (inet_pton(AF_INET, text, &in) != 1)
-		return refuse("route to", text, "not an IPv4 address");
+		return refuse(c, "route to", text, "not an IPv4 address");
 	err = rtnl_route_lookup(nl, ntohl(in.s_addr), 0, &route);
 	if (err)
-		return refuse("route to", text, strerror(-err));
+		return refuse(c, "route to", text, strerror(-err));
 	if (!route.unicast)
-		return refuse("route to", text, "not a remote address");
+		return refuse(c, "route to", text, "not a remote address");
 	if (take(link_by_index(c, route.ifindex), route.prefsrc, out))
-		return refuse("route to", text, "the route has no source address");
+		return refuse(c, "route to", text, "the route has no source address");
 	return 0;
 }
 
@@ -218,11 +219,11 @@ static int choose_default(struct nl *nl, const struct candidates *c, struct upli
 	int err = rtnl_default_route(nl, &ifindex);
 
 	if (err == -ELOOP)
-		return refuse("default route", NULL, "it has several interfaces");
+		return refuse(c, "default route", NULL, "it has several interfaces");
 	if (err)
-		return refuse("default route", NULL, "the main table has none");
+		return refuse(c, "default route", NULL, "the main table has none");
 	if (take(link_by_index(c, ifindex), first_usable_addr(c, ifindex), out))
-		return refuse("default route", NULL, "its device has no usable IPv4 address");
+		return refuse(c, "default route", NULL, "its device has no usable IPv4 address");
 	return 0;
 }
 
@@ -243,9 +244,10 @@ static int choose(struct nl *nl, const struct underlay_select *s, const struct c
 	return choose_default(nl, c, out);
 }
 
-int uplink_choose(struct nl *nl, const struct underlay_select *select, struct uplink *out)
+int uplink_choose(struct nl *nl, const struct underlay_select *select, enum log_level level,
+		  struct uplink *out)
 {
-	__attribute__((cleanup(cleanup_candidates))) struct candidates c = {};
+	__attribute__((cleanup(cleanup_candidates))) struct candidates c = {.level = level};
 	struct uplink uplink = {};
 	bool changed;
 	int err;
@@ -262,7 +264,7 @@ int uplink_choose(struct nl *nl, const struct underlay_select *select, struct up
 	if (err)
 		return log_err(err, "%s: cannot read interface", uplink.ifname);
 	if (!uplink.mtu)
-		return refuse("name", uplink.ifname, "its MTU is 0");
+		return refuse(&c, "name", uplink.ifname, "its MTU is 0");
 	*out = uplink;
 	return 0;
 }

@@ -189,6 +189,46 @@ readdress() { ip -n "$LAB-n3" addr del "$1/24" dev wire0 && ip -n "$LAB-n3" addr
 is_at() { [ "$(routes_to 1 "$(net_of 3).0/24")" = "$1" ] && [ "$(routes_to 2 "$(net_of 3).0/24")" = "$1" ]; }
 value_is() { [ "$(get "$(key_of 3)")" = "{\"PublicIP\":\"$1\",\"PublicIPv6\":null}" ]; }
 
+# moved_to ADDRESS: the agent has seen it, whatever the registry knows
+moved_to() { grep -q "address changed from 192.0.2.3 to $1\$" "$(lab_log 3)"; }
+# settled ADDRESS: the registry, the other nodes and the node itself agree on it
+settled() { value_is "$1" && is_at "$1" && status_is 3 registry.up true && lab_agent_ready 3; }
+same_subnet() { [ "$(subnet_of 3)" = "$1" ] && [ "$(registry | grep -c '"192.0.2.3')" = 1 ]; }
+
+# What happens to the address while there is no registry to tell
+moving_unheard() {
+	local before=$1
+	check "move: without etcd: another address" eval "etcd_stop && readdress 192.0.2.3 192.0.2.34 &&
+		within 10 moved_to 192.0.2.34"
+	check "move: and back: nothing has changed" eval "readdress 192.0.2.34 192.0.2.3 &&
+		within 10 grep -q '192.0.2.3 again' '$(lab_log 3)' && etcd_start && within 10 settled 192.0.2.3"
+	check "move: it is the same subnet" same_subnet "$before"
+	check "move: without etcd: two more addresses" eval "etcd_stop && readdress 192.0.2.3 192.0.2.35 &&
+		within 10 moved_to 192.0.2.35 && readdress 192.0.2.35 192.0.2.36 && within 10 moved_to 192.0.2.36"
+	check "move: the last one counts" eval "etcd_start && within 15 settled 192.0.2.36"
+	check "move: it is still the same subnet" same_subnet "$before"
+	check "move: back again" eval "readdress 192.0.2.36 192.0.2.3 && within 15 settled 192.0.2.3"
+	lab_agent_stop 3
+	rm -f "$(lab_state 3)/registry.json"
+	etcd_stop
+	member_soon 3 --log-level debug
+	check "move: an agent that waits for etcd" within 5 grep -q 'joining as 192.0.2.3$' "$(lab_log 3)"
+	check "move: its address changes, and etcd comes" eval "readdress 192.0.2.3 192.0.2.33 && etcd_start"
+	check "move: it is followed" within 20 settled 192.0.2.33
+	check "move: to the same subnet" same_subnet "$before"
+	check "move: back once more" eval "readdress 192.0.2.33 192.0.2.3 && within 15 settled 192.0.2.3"
+}
+
+# enslave, free: the interface becomes a bridge's port, and the bridge has the address
+enslave() {
+	ip -n "$LAB-n3" link add br9 type bridge && ip -n "$LAB-n3" link set br9 up &&
+		ip -n "$LAB-n3" link set wire0 master br9 && ip -n "$LAB-n3" addr del 192.0.2.3/24 dev wire0 &&
+		ip -n "$LAB-n3" addr add 192.0.2.3/24 dev br9
+}
+
+free() { ip -n "$LAB-n3" link del br9 && ip -n "$LAB-n3" addr add 192.0.2.3/24 dev wire0; }
+uplink_is() { weft_on 3 status -j | jq -e --arg name "$1" '.ready and any(.hooks[]; .hook == "uplink" and .ifname == $name)'; }
+
 moving() {
 	local before
 	before=$(subnet_of 3)
@@ -200,6 +240,15 @@ moving() {
 	check "move: pods talk" pods_talk
 	check "move: and back" eval "readdress 192.0.2.33 192.0.2.3 && within 10 value_is 192.0.2.3 &&
 		within 5 is_at 192.0.2.3 && within 10 lab_agent_ready 3 && pods_talk"
+	moving_unheard "$before"
+	check "move: an agent that goes by the address" eval \
+		"lab_agent_stop 3 && member 3 --iface-regex '^192\\.0\\.2\\.3\$'"
+	check "move: the interface becomes a bridge's port" enslave
+	check "move: the bridge is the uplink" within 15 uplink_is br9
+	check "move: pods talk by it" pods_talk
+	check "move: without the bridge" free
+	check "move: the interface is the uplink" within 15 uplink_is wire0
+	check "move: pods talk by that" pods_talk
 	check "move: a smaller MTU is followed" eval "ip -n $LAB-n3 link set wire0 mtu 1400 &&
 		within 3 grep -qx FLANNEL_MTU=1372 '$(lab_subnet_env 3)'"
 	check "move: and the old one" eval "ip -n $LAB-n3 link set wire0 mtu 1500 &&

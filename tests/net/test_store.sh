@@ -718,6 +718,35 @@ shapes() {
 	check "the lab's file again" takes 5 good
 }
 
+# The node's address. The file knows one of this node, and another one is there for a while.
+
+readdress() { at 1 ip addr del "$1/24" dev wire0 && at 1 ip addr add "$2/24" dev wire0; }
+wants() { [[ $(status_of 1 store_error) == *"none with this node's PublicIP $1" ]]; }
+
+# There are more rounds than one, and one line of them
+said_once() {
+	[ "$(grep -c 'debug: no underlay interface by name wire0: it has no usable' "$(lab_log 1)")" -ge 2 ] &&
+		[ "$(grep -c 'warn: no underlay interface' "$(lab_log 1)")" = 1 ]
+}
+
+address_checks() {
+	check "address: an agent that tells more" eval \
+		"lab_agent_stop 1 && lab_agent_start 1 --datapath bpf --log-level debug"
+	check "address: none: that is said once" eval \
+		"at 1 ip addr del 192.0.2.1/24 dev wire0 && within 10 said_once"
+	check "address: another one" eval "at 1 ip addr add 192.0.2.77/24 dev wire0 &&
+		within 10 grep -q 'changed from 192.0.2.1 to 192.0.2.77' '$(lab_log 1)'"
+	check "address: a file that knows nothing of it is refused" eval \
+		"replace edit '.Leases += [{Subnet: \"10.244.77.0/24\", PublicIP: \"192.0.2.78\"}]' && within 3 wants 192.0.2.77"
+	check "address: it is back: the file is taken" eval \
+		"readdress 192.0.2.77 192.0.2.1 && within 3 status_is 1 leases 3 && status_is 1 store_error '' && in_force 1"
+	check "address: the lab's file again" takes 3 good
+	check "address: the file knows the new one, too: it is followed" eval \
+		"replace swap '\"192.0.2.1\"' '\"192.0.2.77\"' && readdress 192.0.2.1 192.0.2.77 &&
+			within 15 status_is 1 public_ip 192.0.2.77"
+	check "address: and back" eval "readdress 192.0.2.77 192.0.2.1 && replace good && within 15 status_is 1 public_ip 192.0.2.1"
+}
+
 check "agents get ready" pair bpf bpf
 jq -c . "$STORE" > "$WORK/good"
 replace good
@@ -733,5 +762,6 @@ check "SIGHUP: the agents look" sighup_rereads
 check "a change that nothing announces is found" unwatched_is_noticed
 check "a file replaced while the agent is stopped is found" stopped_catches_up
 check "the lab's file again, once more" takes 3 good
+address_checks
 sizes
 shapes
