@@ -185,6 +185,8 @@ by_other_ways() {
 	check "ways: etcd" eval "etcd_start && configure"
 	check "ways: past an endpoint that refuses and one that is silent" joins --store \
 		"etcd:http://192.0.2.250:1,http://192.0.2.251:2379,$ETCD_URL"
+	check "ways: check looks past three that refuse" at 1 "$WEFT" check --store \
+		"etcd:http://192.0.2.250:1,http://192.0.2.250:2,http://192.0.2.250:3,$ETCD_URL"
 	ETCD_PREFIX=/other/net
 	check "ways: another prefix, not so tidy" eval "configure && joins --etcd-prefix //other//net/"
 	check "ways: no endpoint at all" eval "! timeout 5 '$WEFT' check --store etcd:, 2> '$WORK/said' &&
