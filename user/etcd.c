@@ -138,10 +138,21 @@ static void note_header(struct etcd *e, const json_t *answer)
 
 /* Calls */
 
+/* "error", of a stream an object with "message"; since 3.6 there is "message" alone. */
+static const char *message_of(const json_t *answer)
+{
+	const json_t *error = json_object_get(answer, "error");
+
+	if (json_is_string(error))
+		return json_string_value(error);
+	return json_string_value(
+		json_object_get(json_is_object(error) ? error : answer, "message"));
+}
+
 /* Status 400 is a missing user, too. */
 static int refusal(struct etcd *e, int status, const json_t *answer)
 {
-	const char *message = json_string_value(json_object_get(answer, "error"));
+	const char *message = message_of(answer);
 	bool denied = status == 401 || status == 403 || (message && strstr(message, "user name"));
 
 	return fail(e, denied ? -EACCES : -EIO, "%s: HTTP status %d: %.200s", etcd_endpoint(e),
@@ -507,11 +518,13 @@ static int on_line(char *line, size_t len, void *arg)
 	struct etcd *e = arg;
 	json_t *answer = json_loadb(line, len, 0, NULL);
 	const json_t *result = json_object_get(answer, "result");
+	const char *message = message_of(answer);
 
 	if (result)
 		e->watch.err = take_result(e, result);
 	else
-		e->watch.err = fail(e, -EPROTO, "%s: watch: %.200s", etcd_endpoint(e), line);
+		e->watch.err = fail(e, -EPROTO, "%s: watch: %.200s", etcd_endpoint(e),
+				    message ? message : line);
 	json_decref(answer);
 	return e->watch.err;
 }

@@ -18,6 +18,7 @@
 #define HEADER(revision) "{\"header\":{\"cluster_id\":\"7\",\"revision\":\"" revision "\"}"
 
 static const char *const *answers; /* of the calls to come; NULL ends them */
+static int status = 200; /* of them */
 static char authorization[64]; /* that the last call brought along */
 
 int http_open(const struct http_config *config, struct http **out)
@@ -44,7 +45,7 @@ int http_post(struct http *http, const struct http_request *request, unsigned in
 		return -EIO;
 	}
 	*out = strdup(*answers++);
-	return 200;
+	return status;
 }
 
 static http_line_fn line_fn;
@@ -137,11 +138,45 @@ static void a_token_is_one_word(void **state)
 	expect_token(none, NULL);
 }
 
+/* As versions of etcd put it */
+static void refusals_have_their_reason(void **state)
+{
+	static const char *const script[] = {
+		"{\"error\":\"etcdserver: a\",\"code\":3,\"message\":\"etcdserver: b\"}",
+		"{\"code\":3,\"message\":\"etcdserver: b\",\"details\":[]}",
+		"{\"code\":3}",
+		"{\"error\":{\"grpc_code\":3,\"message\":\"etcdserver: c\"}}",
+		"{\"code\":3,\"message\":\"etcdserver: d\"}",
+		NULL};
+	struct etcd *etcd = open_etcd(script, NULL);
+	int64_t revision;
+
+	(void)state;
+	status = 500;
+	assert_int_equal(etcd_list(etcd, "p/", &revision, ignore, NULL), -EIO);
+	assert_string_equal(etcd_error(etcd), "http://a: HTTP status 500: etcdserver: a");
+	assert_int_equal(etcd_list(etcd, "p/", &revision, ignore, NULL), -EIO);
+	assert_string_equal(etcd_error(etcd), "http://a: HTTP status 500: etcdserver: b");
+	assert_int_equal(etcd_list(etcd, "p/", &revision, ignore, NULL), -EIO);
+	assert_string_equal(etcd_error(etcd), "http://a: HTTP status 500: no reason given");
+	status = 200;
+	for (const char *reason = "cd"; *reason; reason++) {
+		char expected[64];
+
+		snprintf(expected, sizeof(expected), "http://a: watch: etcdserver: %c", *reason);
+		assert_int_equal(etcd_watch(etcd, "p/", 1, ignore, NULL), 0);
+		assert_int_equal(etcd_watch_wait(etcd, 10), -EPROTO);
+		assert_string_equal(etcd_error(etcd), expected);
+	}
+	etcd_close(etcd);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(there_is_a_revision_after_every_other),
 		cmocka_unit_test(a_token_is_one_word),
+		cmocka_unit_test(refusals_have_their_reason),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
