@@ -185,8 +185,14 @@ static void save(struct etcd_store *s)
 
 	if (err)
 		log_debug("%s: %s", path, strerror(-err));
-	s->unsaved = false;
+	s->unsaved = err != 0;
 	s->save_ms = clock_ms() + SAVE_MS;
+}
+
+static void save_if_due(struct etcd_store *s)
+{
+	if (s->unsaved && clock_ms() >= s->save_ms)
+		save(s);
 }
 
 /* Better than nothing, until etcd says more: pods of the node go on with what was known. */
@@ -320,8 +326,7 @@ static int do_due(struct etcd_store *s, uint64_t *beat_ms, uint64_t *next_ms)
 		sweep(s);
 	if (s->dirty)
 		publish(s);
-	if (s->unsaved && now >= s->save_ms)
-		save(s);
+	save_if_due(s);
 	if (now >= *beat_ms) {
 		*beat_ms = now + HEARTBEAT_MS;
 		err = heartbeat(s);
@@ -446,6 +451,7 @@ static void *run(void *arg)
 			pause_random(s, s->own_touched ? BACKOFF_MIN_MS / 10 : BACKOFF_MIN_MS);
 		} else if (err != -ECANCELED) {
 			note_failure(s);
+			save_if_due(s);
 			take_cache(s);
 			back_off(s);
 		}

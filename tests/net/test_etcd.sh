@@ -386,6 +386,10 @@ faults() {
 	fault "agent replaced while etcd is away" replaced_without "etcd_start && late_comer" sees_late
 	late_goes > /dev/null
 	check "faults: it has its subnet, and everybody knows" everybody_knows
+	check "faults: changes, and etcd goes at once" eval "late_comer && within 2 sees_late && late_goes &&
+		within 2 eval '! sees_late' && late_comer && within 2 sees_late && etcd_stop"
+	check "faults: the last of them is in the cache" within 20 grep -q $LATE "$(lab_state 1)/registry.json"
+	check "faults: etcd again" eval "etcd_start && late_goes && within 10 everybody_up && everybody_knows"
 }
 
 # Garbage
