@@ -176,9 +176,12 @@ static void reload(void *arg)
 	struct agent *a = arg;
 	char error[NETCONF_ERROR_LEN];
 	struct netconf next = {};
+	int err;
 
-	int err = read_store(a, &next, error);
-
+	/* Whatever comes of this look, what is in force in part only needs another. */
+	if (a->incomplete)
+		apply_again(a);
+	err = read_store(a, &next, error);
 	if (err == -ESTALE) {
 		lose_lease(a, error);
 		return;
