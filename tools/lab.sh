@@ -280,7 +280,7 @@ lab_store() {
 }
 
 lab_agent_ready() {
-	grep -qs ready "$(lab_log "$1")" &&
+	grep -qs 'ready: subnet' "$(lab_log "$1")" &&
 		[ "$(weft_on "$1" status -j 2>/dev/null | jq -r .ready 2>/dev/null)" = true ]
 }
 

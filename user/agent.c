@@ -15,7 +15,7 @@
 #include "util.h"
 
 #define SAY_LEASES_S 10
-#define RETRY_MS 1000 /* after a state that could not be applied in full */
+#define RETRY_MS 1000 /* after a state that could not be applied in full, and until ready */
 
 static void apply_again(struct agent *a)
 {
@@ -227,6 +227,22 @@ static void on_signal(void *arg)
 	loop_stop(a->loop);
 }
 
+/* A service manager waits for this, however long: looked for until it is so, and said once. */
+static void await_ready(void *arg)
+{
+	struct agent *a = arg;
+	char subnet[PREFIX4_STRLEN], ip[INET_ADDRSTRLEN];
+
+	if (!report_ready(a)) {
+		loop_timer_arm(a->ready_timer, RETRY_MS, 0);
+		return;
+	}
+	log_info("ready: subnet %s, public address %s, datapath %s, mtu %u",
+		 prefix4_format(a->own.subnet, subnet), ip4_format(a->public_ip, ip),
+		 a->datapath ? "bpf" : "tun", a->mtu);
+	sd_notify(0, "READY=1");
+}
+
 /* Start. Each step logs its own failure and returns -errno. */
 
 static int open_signals(struct agent *a)
@@ -255,6 +271,8 @@ static int open_loop(struct agent *a)
 		err = loop_timer_new(a->loop, apply_guard, a, &a->guard_timer);
 	if (err == 0)
 		err = loop_timer_new(a->loop, tier_remember, a, &a->remember_timer);
+	if (err == 0)
+		err = loop_timer_new(a->loop, await_ready, a, &a->ready_timer);
 	if (err == 0)
 		err = address_open(a);
 	if (err == 0)
@@ -478,22 +496,11 @@ static void agent_close(struct agent *a)
 	cleanup_close(&a->signal_fd);
 }
 
-static void say_ready(const struct agent *a)
-{
-	char subnet[PREFIX4_STRLEN], ip[INET_ADDRSTRLEN];
-
-	log_info("ready: subnet %s, public address %s, datapath %s, mtu %u",
-		 prefix4_format(a->own.subnet, subnet), ip4_format(a->public_ip, ip),
-		 a->datapath ? "bpf" : "tun", a->mtu);
-	sd_notify(0, "READY=1");
-}
-
 static void serve(struct agent *a)
 {
-	if (report_ready(a))
-		say_ready(a);
-	else
+	if (!report_ready(a))
 		log_warn("not ready: see weft status");
+	await_ready(a);
 	if (loop_run(a->loop))
 		a->status = EXIT_RUNTIME;
 }

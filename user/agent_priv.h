@@ -59,7 +59,7 @@ struct agent {
 	enum weft_format format; /* that peers are asked to send */
 
 	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer, *devices_timer,
-		*remember_timer;
+		*remember_timer, *ready_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	uint64_t store_refused; /* states so far */

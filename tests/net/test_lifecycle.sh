@@ -258,6 +258,29 @@ exec_outlived_inside() {
 	[ "$(link_ids 1)" = "$before" ] && load_fast && lab_agent_stop 1 && cleaned 1
 }
 
+# Told that it is ready
+
+# ready_told: a service manager hears nothing while the uplink has no carrier, and once when it has
+ready_told() {
+	local manager rc=0
+	at 2 ip link set wire0 down || return
+	socat -u "UNIX-RECV:$WORK/notify" - > "$WORK/notified" &
+	manager=$!
+	within 3 test -S "$WORK/notify" || return
+	NOTIFY_SOCKET=$WORK/notify nsenter --net="/run/netns/$(lab_node 1)" -- "$WEFT" run \
+		--store "static:$STORE" --iface wire0 --state-dir "$(lab_state 1)" \
+		--subnet-file "$(lab_subnet_env 1)" < /dev/null > "$(lab_log 1)" 2>&1 &
+	echo $! > "$(lab_dir)/n1.pid"
+	within 10 grep -q "not ready" "$(lab_log 1)" && status_is 1 ready false &&
+		[ ! -s "$WORK/notified" ] || rc=1
+	at 2 ip link set wire0 up
+	within 5 grep -q . "$WORK/notified" && status_is 1 ready true || rc=1
+	cat "$(lab_log 1)"
+	kill $manager
+	lab_agent_stop 1 && [ "$(cat "$WORK/notified")" = READY=1 ] &&
+		[ "$(grep -c "ready: subnet" "$(lab_log 1)")" = 1 ] && return $rc
+}
+
 ready() { pair bpf bpf && known; }
 
 ready_again() {
@@ -342,6 +365,8 @@ else
 fi
 lab_agent_stop 1 KILL
 check "clsact: cleanup after kill -9 leaves nothing" cleaned 1
+
+check "started without carrier: ready, and said to be, when there is one" ready_told
 
 check "a wrong flag exits 2" exits 2 weft_on 1 run --no-such-flag
 check "an unknown format exits 2" exits 2 weft_on 1 run --store "static:$STORE" --format geneve
