@@ -88,13 +88,21 @@ static void say_missing(uint64_t have)
 			log_info("%s is missing: %s", needs[i].name, needs[i].without);
 }
 
-/* Linux 5.10 charges maps to the process; libbpf would raise the limit, but later. */
+/*
+ * Linux 5.10 charges maps to the process; libbpf would raise the limit, but later. Links take two
+ * descriptors for each pod, and nobody here asks select() about them.
+ */
 static void set_limits(void)
 {
 	const struct rlimit none = {}, all = {RLIM_INFINITY, RLIM_INFINITY};
+	struct rlimit files;
 
 	if (setrlimit(RLIMIT_MEMLOCK, &all))
 		log_debug("memory for maps is limited");
+	if (getrlimit(RLIMIT_NOFILE, &files) == 0) {
+		files.rlim_cur = files.rlim_max;
+		setrlimit(RLIMIT_NOFILE, &files);
+	}
 	setrlimit(RLIMIT_CORE, &none);
 }
 

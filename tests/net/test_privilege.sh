@@ -48,6 +48,7 @@ confine() {
 		mount -o remount,bind,ro /
 		mount -o remount,bind,ro /run 2> /dev/null || :
 		mount -o remount,bind,ro /tmp 2> /dev/null || :
+		ulimit -Sn 256
 		exec setpriv --reuid $AGENT --regid $GID --clear-groups --no-new-privs \\
 			--inh-caps=-all,$2 --ambient-caps=-all,$2 --bounding-set=-all,$2 \\
 			-- $(lab_dir)/weft "\$@"
@@ -104,6 +105,14 @@ has_only() {
 no_core() {
 	grep -E '^Max core file size +0 +0 ' "/proc/$(agent_pid "$1")/limits" &&
 		[ "$(stat -c %u "/proc/$(agent_pid "$1")/environ")" = 0 ] # not dumpable: root's
+}
+
+# files_raised NODE: as many as it may have, and the unit lets it have two for each of 1024 pods
+files_raised() {
+	local soft hard
+	read -r soft hard < <(sed -n 's/^Max open files *//p' "/proc/$(agent_pid "$1")/limits")
+	echo "soft $soft hard $hard"
+	[ "$soft" = "${hard%% *}" ] && [ "$soft" -gt 256 ] && [ "$(unit LimitNOFILE)" -ge 4096 ]
 }
 
 # Without one capability
@@ -387,6 +396,7 @@ floor() {
 	check "unit: every thread has these capabilities for good, and the filter" \
 		has_only 1 "$(cap_mask $(unit AmbientCapabilities))"
 	check "unit: no core, no look at its memory" no_core 1
+	check "unit: descriptors for many pods" files_raised 1
 	check "unit: bounding set is ambient set" [ "$(unit AmbientCapabilities)" = "$(unit CapabilityBoundingSet)" ]
 	check "unit: systemd takes it, exposure below 3.0" unit_is_sound
 	check "unit: its user and its directories" unit_files_work
