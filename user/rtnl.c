@@ -62,6 +62,8 @@ int rtnl_link_parse(const struct nlmsghdr *nlh, struct rtnl_link *out)
 	link.up = nlh->nlmsg_type == RTM_NEWLINK && (ifi->ifi_flags & up) == up;
 	link.ethernet = ifi->ifi_type == ARPHRD_ETHER && !(ifi->ifi_flags & IFF_LOOPBACK);
 	mnl_attr_for_each (attr, nlh, sizeof(*ifi)) {
+		if (mnl_attr_get_type(attr) == IFLA_WIRELESS)
+			return -EPROTO; /* a partial message: neither MTU nor address */
 		parse_link_attr(attr, &link);
 	}
 	*out = link;

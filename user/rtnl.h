@@ -45,7 +45,7 @@ struct rtnl_neigh {
 	uint8_t mac[6];
 };
 
-/* -EPROTO when the message is not about a link itself (a bridge port's state). */
+/* -EPROTO when it is not about a link itself (a bridge port's state), or only an event of Wi-Fi. */
 int rtnl_link_parse(const struct nlmsghdr *nlh, struct rtnl_link *out);
 /* By index, or by name when ifindex is 0. -ENODEV when there is none. */
 int rtnl_link_get(struct nl *nl, uint32_t ifindex, const char *ifname, struct rtnl_link *out);
