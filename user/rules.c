@@ -62,11 +62,12 @@ static void on_rtnl(void *arg)
 static void on_poll(void *arg)
 {
 	struct rules *r = arg;
-	uint64_t now = rules_legacy_hash();
+	uint64_t now;
 
-	if (now != r->legacy)
-		changed(r);
+	if (rules_legacy_hash(&now) || now == r->legacy)
+		return;
 	r->legacy = now;
+	changed(r);
 }
 
 static int watch_routes(struct rules *r)
@@ -102,7 +103,7 @@ int rules_watch(struct loop *loop, loop_fn fn, void *arg, struct rules **out)
 	}
 	warn(nft_watch_open(loop, 0, changed, r, &r->nft), "nftables");
 	warn(watch_routes(r), "routes");
-	r->legacy = rules_legacy_hash();
+	warn(rules_legacy_hash(&r->legacy), "legacy iptables");
 	loop_timer_arm(r->poll, LEGACY_POLL_MS, LEGACY_POLL_MS);
 	*out = r;
 	return 0;

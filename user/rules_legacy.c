@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "rules_legacy.h"
 
+#include <errno.h>
+#include <limits.h>
 #include <linux/netfilter_ipv4/ip_tables.h>
 #include <stdbool.h>
 #include <string.h>
@@ -9,6 +11,7 @@
 #include "util.h"
 
 #define TABLES "/proc/net/ip_tables_names"
+#define MODULES "/sys/module/"
 /* FNV-1a, 64 bits (draft-eastlake-fnv). */
 #define FNV_BASIS 0xcbf29ce484222325ULL
 #define FNV_PRIME 0x100000001b3ULL
@@ -64,20 +67,49 @@ static uint64_t hash_table(uint64_t hash, int fd, const char name[XT_TABLE_MAXNA
 	return hash_entries(hash, table);
 }
 
-uint64_t rules_legacy_hash(void)
+static uint64_t hash_listed(uint64_t hash, int fd, FILE *list)
 {
-	_fclose_ FILE *tables = fopen(TABLES, "re");
 	char name[XT_TABLE_MAXNAMELEN] = "";
-	uint64_t hash = FNV_BASIS;
+
+	while (fscanf(list, "%31s", name) == 1)
+		hash = hash_table(hash, fd, name);
+	return hash;
+}
+
+/*
+ * Without the list, which is root's: whoever uses a table has its module loaded. To ask for a table
+ * that another network namespace uses makes an empty one here, so it is only these.
+ */
+static uint64_t hash_modules(uint64_t hash, int fd)
+{
+	static const char names[][XT_TABLE_MAXNAMELEN] = {"filter", "mangle", "nat", "raw",
+							  "security"};
+	char path[PATH_MAX];
+
+	for (size_t i = 0; i < ARRAY_SIZE(names); i++) {
+		snprintf(path, sizeof(path), MODULES "iptable_%s", names[i]);
+		if (access(path, F_OK) == 0)
+			hash = hash_table(hash, fd, names[i]);
+	}
+	return hash;
+}
+
+int rules_legacy_hash(uint64_t *hash)
+{
+	_fclose_ FILE *list = fopen(TABLES, "re");
+	int err = list ? 0 : -errno;
 	_close_ int fd = -1;
 
-	if (!tables || fscanf(tables, "%31s", name) != 1)
+	if (err == -ENOENT) {
+		*hash = 0;
 		return 0;
+	}
+	/* Built into the kernel its tables have no modules. */
+	if (err && access(MODULES "ip_tables", F_OK))
+		return err;
 	fd = socket(AF_INET, SOCK_RAW | SOCK_CLOEXEC, IPPROTO_RAW);
 	if (fd < 0)
-		return 0;
-	do
-		hash = hash_table(hash, fd, name);
-	while (fscanf(tables, "%31s", name) == 1);
-	return hash;
+		return -errno;
+	*hash = list ? hash_listed(FNV_BASIS, fd, list) : hash_modules(FNV_BASIS, fd);
+	return 0;
 }

@@ -7,8 +7,9 @@
 
 /*
  * A hash of all legacy IPv4 tables of this network namespace, counters left out; two that differ
- * mean that rules have changed. 0 when there are no tables.
+ * mean that rules have changed. 0 when there are no tables. -EACCES: the kernel tells nobody but
+ * root which tables there are; -EPERM: CAP_NET_RAW is missing.
  */
-uint64_t rules_legacy_hash(void);
+int rules_legacy_hash(uint64_t *hash);
 
 #endif

@@ -45,6 +45,7 @@ confine() {
 		mount --bind $WORK/tun /dev/net/tun
 		mount --bind $state $state
 		mount --bind $env $env
+		[ ! -e $WORK/modules ] || mount --bind $WORK/modules /sys/module
 		mount -o remount,bind,ro /
 		mount -o remount,bind,ro /run 2> /dev/null || :
 		mount -o remount,bind,ro /tmp 2> /dev/null || :
@@ -136,6 +137,42 @@ degrades() {
 	dirs_give "$i" && confine "$i" "$(caps "$what")" && confined_start "$i" "$@" &&
 		grep -i "cap_$what is missing" "$(lab_log "$i")" && status_is "$i" datapath "$tier" &&
 		traffic
+}
+
+# Legacy iptables: which tables there are is for root only
+
+approved() { weft_on 1 flows -j | jq -e --arg is "$1" 'any(.egress == $is)'; }
+
+# notices_legacy: a new rule, which has what was approved approved anew. Where the kernel has no
+# modules for tables, it is told by what other kernels show
+notices_legacy() {
+	local rc=0
+	[ -e /sys/module/ip_tables ] || mkdir -p "$WORK/modules/ip_tables" "$WORK/modules/iptable_filter"
+	both_start --datapath bpf --group $GROUP --approve-ttl 3600 && traffic && within 3 approved approved &&
+		at 1 iptables-legacy -I FORWARD -s 203.0.113.9 -j DROP &&
+		within 4 eval '! approved approved && approved generation' || rc=1
+	weft_on 1 flows
+	rm -rf "$WORK/modules"
+	at 1 iptables-legacy -D FORWARD -s 203.0.113.9 -j DROP && return $rc
+}
+
+# tells_blindness: there it is said, as nothing can be asked
+tells_blindness() {
+	both_start --datapath bpf --group $GROUP && cat "$(lab_log 1)" &&
+		grep -q 'changes of legacy iptables are not noticed (Permission denied)' "$(lab_log 1)"
+}
+
+legacy() {
+	if ! at 1 iptables-legacy -L -n > /dev/null; then
+		skip "unit: legacy iptables" "none in this kernel"
+		return
+	fi
+	check "unit: a rule of legacy iptables is noticed" notices_legacy
+	if [ -e /sys/module/ip_tables ]; then
+		skip "unit: legacy iptables cannot be watched, and that is said" "its modules are there"
+	else
+		check "unit: legacy iptables cannot be watched, and that is said" tells_blindness
+	fi
 }
 
 # Who else
@@ -403,6 +440,7 @@ floor() {
 	check "unit: lets the agent make the calls it makes" filters_agree
 	check "unit: another network is taken on without exec" restarts
 	check "unit: the agent goes, and comes back to its pins" comes_back
+	legacy
 }
 
 # As another subnet's owner, in the same process
