@@ -576,9 +576,11 @@ enum weft_exit agent_run(const struct options *options)
 enum weft_exit agent_cleanup(const struct options *options)
 {
 	_close_ int lock = -1;
+	int err = 0;
 
-	if (access(options->state_dir, F_OK) == 0 &&
-	    state_dir_lock(options->state_dir, true, &lock))
-		return EXIT_RUNTIME;
-	return state_dir_teardown(options) ? EXIT_RUNTIME : EXIT_STOPPED;
+	if (access(options->state_dir, F_OK) == 0)
+		err = state_dir_lock(options->state_dir, true, &lock);
+	if (err == 0)
+		err = state_dir_teardown(options);
+	return err ? exit_status(err) : EXIT_STOPPED;
 }

@@ -184,11 +184,14 @@ static int collect(const struct options *options, const struct table *t, json_t 
 
 static enum weft_exit fail(const struct options *options, int err)
 {
+	if (err == -EPERM || err == -EACCES) {
+		fprintf(stderr, "weft: not permitted to look at the flows of %s: %s\n",
+			options->state_dir, strerror(-err));
+		return EXIT_PRIVILEGE;
+	}
 	fprintf(stderr, "weft: no flows in %s: %s\n", options->state_dir,
 		err == -ENOENT ? "no datapath bpf there" : strerror(-err));
-	if (err == -EPROTO)
-		return EXIT_VERSION;
-	return err == -EPERM || err == -EACCES ? EXIT_PRIVILEGE : EXIT_RUNTIME;
+	return err == -EPROTO ? EXIT_VERSION : EXIT_RUNTIME;
 }
 
 static int list(const struct options *options, const struct table *t)

@@ -23,11 +23,19 @@
 #define INIT_BPFFS "/proc/1/root" BPFFS
 #define INIT_MNT_NS "/proc/1/ns/mnt"
 
-static bool is_bpffs(const char *path)
+/* 0, or why not: -EACCES where nobody may look. */
+static int look_for_bpffs(const char *path)
 {
 	struct statfs fs;
 
-	return statfs(path, &fs) == 0 && fs.f_type == BPF_FS_MAGIC;
+	if (statfs(path, &fs))
+		return -errno;
+	return fs.f_type == BPF_FS_MAGIC ? 0 : -ENOENT;
+}
+
+static bool is_bpffs(const char *path)
+{
+	return look_for_bpffs(path) == 0;
 }
 
 static bool in_init_mount_ns(void)
@@ -107,6 +115,7 @@ static int path_below(const char *root, const char *state_dir, char *out, size_t
 int pins_find(const char *state_dir, char *out, size_t len)
 {
 	static const char *const roots[] = {BPFFS, INIT_BPFFS};
+	int found[ARRAY_SIZE(roots)];
 	char path[PATH_MAX];
 
 	for (size_t i = 0; i < ARRAY_SIZE(roots); i++) {
@@ -114,12 +123,14 @@ int pins_find(const char *state_dir, char *out, size_t len)
 
 		if (err)
 			return err;
-		if (is_bpffs(path)) {
+		found[i] = look_for_bpffs(path);
+		if (found[i] == 0) {
 			strcpy(out, path);
 			return 0;
 		}
 	}
-	return -ENOENT;
+	/* The first process's may be closed to root, too, with nothing of ours behind it. */
+	return found[0] == -EACCES ? -EACCES : -ENOENT;
 }
 
 /* A directory that is there already may be all that we are given of a bpffs. */

@@ -19,7 +19,7 @@ bool pins_has_bpffs(void);
  * -ENODEV: no bpffs to be had. Does not create the directory itself.
  */
 int pins_locate(const char *state_dir, char *out, size_t len);
-/* The same if it exists, else -ENOENT. Mounts nothing. */
+/* The same if it exists, else -ENOENT, or -EACCES where we may not look. Mounts nothing. */
 int pins_find(const char *state_dir, char *out, size_t len);
 
 /* Mount a bpffs again if the one that pins_locate() found has been unmounted. */

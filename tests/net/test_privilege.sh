@@ -230,6 +230,16 @@ asks() {
 	at 1 "${who[@]}" "$(lab_dir)/weft" "$@" --state-dir "$(lab_state 1)" -j
 }
 
+# flows_denied WHO… -- VERB…: and why
+flows_denied() {
+	local rc
+	asks "$@" 2> "$WORK/denied"
+	rc=$?
+	cat "$WORK/denied"
+	grep -q "^weft: not permitted to look at the flows of .*: Permission denied$" "$WORK/denied" || rc=255
+	return $rc
+}
+
 member_reads() {
 	local verb
 	asks "${MEMBER[@]}" -- status | jq -e .ready || return
@@ -466,10 +476,11 @@ others() {
 	check "others: modes are 0700, 0600, 0660" modes_are 1
 	check "others: every pin is denied" pins_denied 1
 	check "others: the socket is denied" denied asks "${NOBODY[@]}" -- status
-	check "others: so are flows" exits 1 asks "${NOBODY[@]}" -- flows
-	check "others: and their flush" exits 1 asks "${NOBODY[@]}" -- flows flush
+	check "others: so are flows" exits 4 flows_denied "${NOBODY[@]}" -- flows
+	check "others: and their flush" exits 4 flows_denied "${NOBODY[@]}" -- flows flush
+	check "others: and a cleanup" exits 4 asks "${NOBODY[@]}" -- cleanup
 	check "others: a member of the group reads" member_reads
-	check "others: but may change nothing" exits 1 asks "${MEMBER[@]}" -- flows flush
+	check "others: but may change nothing" exits 4 flows_denied "${MEMBER[@]}" -- flows flush
 	check "others: nor ask for more" told trace "permission denied"
 	check "others: the owner reads, too" eval 'WEFT=$WORK/weft1 status_is 1 ready true'
 	check "others: and root" status_is 1 ready true
