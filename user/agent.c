@@ -272,6 +272,8 @@ static int open_loop(struct agent *a)
 	if (err == 0)
 		err = loop_timer_new(a->loop, tier_remember, a, &a->remember_timer);
 	if (err == 0)
+		err = loop_timer_new(a->loop, apply_subnet_file, a, &a->subnet_file_timer);
+	if (err == 0)
 		err = loop_timer_new(a->loop, await_ready, a, &a->ready_timer);
 	if (err == 0)
 		err = address_open(a);

@@ -59,7 +59,7 @@ struct agent {
 	enum weft_format format; /* that peers are asked to send */
 
 	struct loop_timer *reload_timer, *table_timer, *guard_timer, *address_timer, *devices_timer,
-		*remember_timer, *ready_timer;
+		*remember_timer, *ready_timer, *subnet_file_timer;
 	char store_error
 		[NETCONF_ERROR_LEN]; /* why the latest state was refused; "" if it was not */
 	uint64_t store_refused; /* states so far */
@@ -90,6 +90,8 @@ bool apply_is_own(const struct agent *a, const struct lease *lease);
 int apply_all(struct agent *a);
 int apply_config(struct agent *a);
 int apply_device(struct agent *a);
+/* Writes the subnet file, as apply_device() does, and tries again until that is done. */
+void apply_subnet_file(void *arg);
 /*
  * One peer's header from the underlay's view of it. keep: a header with MACs, adopted perhaps,
  * stays as long as there is none better.

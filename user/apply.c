@@ -12,6 +12,8 @@
 #include "sysctl.h"
 #include "util.h"
 
+#define WRITE_AGAIN_MS 5000 /* each time is a line in the log, of a file system that is full */
+
 /* Bits of an address below the cell number: a cell is a subnet unless that makes too many. */
 static uint8_t cell_shift(const struct netconf *conf)
 {
@@ -315,6 +317,21 @@ void apply_guard(void *arg)
 		port_guard_set(a->guard, a->endpoints);
 }
 
+static int write_subnet_file(struct agent *a)
+{
+	int err = subnet_env_write(a->opt->subnet_file, a->conf.network, a->own.subnet, a->mtu,
+				   a->opt->ip_masq);
+
+	if (err)
+		loop_timer_arm(a->subnet_file_timer, WRITE_AGAIN_MS, 0);
+	return err;
+}
+
+void apply_subnet_file(void *arg)
+{
+	write_subnet_file(arg);
+}
+
 int apply_device(struct agent *a)
 {
 	uint32_t mtu = underlay_uplink(a->underlay)->mtu - format_overhead(a->format);
@@ -331,8 +348,7 @@ int apply_device(struct agent *a)
 	a->mtu = mtu;
 	sysctl_enable_forwarding();
 	sysctl_loosen_rp_filter(a->tun.ifname);
-	return subnet_env_write(a->opt->subnet_file, a->conf.network, a->own.subnet, mtu,
-				a->opt->ip_masq);
+	return write_subnet_file(a);
 }
 
 int apply_all(struct agent *a)

@@ -122,5 +122,22 @@ overflows() {
 	check "flows: those that were there before have lost nothing" flows_whole
 }
 
+# The file system of the subnet file
+
+# full_file: the overlay's MTU changes, which cannot be written down at first
+full_file() {
+	local dir=$WORK/small rc=0
+	mkdir -p "$dir" && mount -t tmpfs -o size=32k,mode=755 none "$dir" || return
+	lab_up && lab_agent_start 1 --subnet-file "$dir/env" && grep -x FLANNEL_MTU=1472 "$dir/env" &&
+		! dd if=/dev/zero of="$dir/fill" bs=4k && at 1 ip link set wire0 mtu 1400 &&
+		within 5 status_is 1 mtu 1372 && grep -x FLANNEL_MTU=1472 "$dir/env" || rc=1
+	rm -f "$dir/fill"
+	within 10 grep -x FLANNEL_MTU=1372 "$dir/env" || rc=1
+	cat "$(lab_log 1)"
+	lab_agent_stop 1
+	umount "$dir" && return $rc
+}
+
 full
 overflows
+check "subnet file: written as soon as there is room" full_file
