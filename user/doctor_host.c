@@ -79,6 +79,19 @@ static bool has_address(struct doctor *d, uint32_t ifindex, uint32_t addr)
 	return false;
 }
 
+static bool has_port(struct doctor *d, uint32_t bridge)
+{
+	_free_ struct rtnl_link *all = NULL;
+	size_t n = 0, ports = 0;
+
+	if (rtnl_link_dump(d->nl, &all, &n))
+		return true;
+	for (size_t i = 0; i < n; i++)
+		ports += all[i].master == bridge;
+	return ports;
+}
+
+/* Where there is no pod there is no port, and no carrier: that is as it should be. */
 static void check_bridge(struct doctor *d)
 {
 	struct rtnl_link link;
@@ -92,7 +105,7 @@ static void check_bridge(struct doctor *d)
 		doctor_warn(d, "bridge", d->bridge,
 			    "have the CNI plugin use the subnet that the subnet file names",
 			    "lacks the pods' gateway %s", doctor_ip(d->subnet + 1));
-	else if (err == 0 && !link.up)
+	else if (err == 0 && !link.up && (link.set_down || has_port(d, link.ifindex)))
 		doctor_warn(d, "bridge", d->bridge, "ip link set DEVICE up",
 			    "is down, or has no port that is up");
 	doctor_done(d, "bridge");
@@ -123,17 +136,18 @@ static void check_device(struct doctor *d)
 	doctor_done(d, "device");
 }
 
-/* The end of a pod's veth that is to be seen here; the CNI plugin gives the other one the same. */
+/* Ports of the pods' bridge; the CNI plugin gives the other end of a veth, in the pod, the same. */
 static void check_pods(struct doctor *d)
 {
 	_free_ struct rtnl_link *all = NULL;
 	const struct rtnl_link *first = NULL;
+	uint32_t bridge = if_nametoindex(d->bridge);
 	size_t n = 0, larger = 0;
 
 	if (rtnl_link_dump(d->nl, &all, &n))
 		n = 0;
 	for (size_t i = 0; i < n; i++) {
-		if (!all[i].port || !d->mtu || all[i].mtu <= d->mtu)
+		if (!bridge || all[i].master != bridge || !d->mtu || all[i].mtu <= d->mtu)
 			continue;
 		first = first ? first : &all[i];
 		larger++;

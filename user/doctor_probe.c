@@ -340,7 +340,7 @@ static void judge_port(struct doctor *d, const struct doctor_peer *peer, const c
 {
 	uint16_t port = peer->format == WEFT_FORMAT_VXLAN ? d->vxlan_port : d->port;
 	struct sockaddr_in to = at(peer->public_ip, port);
-	_close_ int fd = open_from(SOCK_DGRAM, 0, d->public_ip);
+	_close_ int fd = open_from(SOCK_DGRAM, 0, d->local);
 	int64_t until = now_ms() + AGAIN_MS;
 	bool closed = false;
 	char byte;
@@ -387,6 +387,24 @@ static void probe_underlay(struct prober *p)
 
 /* Beginning. */
 
+/* The published address, unless NAT gives it to what the uplink's own sends. */
+static uint32_t find_local(struct doctor *d)
+{
+	_free_ struct rtnl_addr *all = NULL;
+	uint32_t uplink = if_nametoindex(d->uplink), first = 0;
+	size_t n = 0;
+
+	if (rtnl_addr_dump(d->nl, &all, &n))
+		n = 0;
+	for (size_t i = 0; i < n; i++) {
+		if (all[i].addr == d->public_ip)
+			return d->public_ip;
+		if (!first && all[i].ifindex == uplink)
+			first = all[i].addr;
+	}
+	return first ? first : d->public_ip;
+}
+
 static bool can_probe(struct doctor *d, struct prober *p)
 {
 	if (!d->known || (!d->bpf && !d->status)) {
@@ -395,14 +413,15 @@ static bool can_probe(struct doctor *d, struct prober *p)
 		return false;
 	}
 	p->overlay = open_from(SOCK_RAW, IPPROTO_ICMP, d->subnet);
-	p->underlay = open_from(SOCK_RAW, IPPROTO_ICMP, d->public_ip);
+	d->local = find_local(d);
+	p->underlay = open_from(SOCK_RAW, IPPROTO_ICMP, d->local);
 	if (p->overlay == -EPERM || p->underlay == -EPERM)
 		doctor_warn(d, "probes", "peers", "run weft doctor as root, or with CAP_NET_RAW",
 			    "without privilege no ping can be sent");
 	else if (p->underlay < 0)
 		doctor_warn(d, "probes", "peers", "",
-			    "%s is not an address of this node (NAT?): peers are not probed",
-			    doctor_ip(d->public_ip));
+			    "%s is not an address of this node: peers are not probed",
+			    doctor_ip(d->local));
 	/* That the overlay's own address is missing is said elsewhere. */
 	return p->overlay >= 0 && p->underlay >= 0;
 }

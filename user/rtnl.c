@@ -42,6 +42,8 @@ static void parse_link_attr(const struct nlattr *attr, struct rtnl_link *link)
 		snprintf(link->ifname, sizeof(link->ifname), "%s", mnl_attr_get_str(attr));
 	else if (is_attr(attr, IFLA_MTU, sizeof(uint32_t)))
 		link->mtu = mnl_attr_get_u32(attr);
+	else if (is_attr(attr, IFLA_MASTER, sizeof(uint32_t)))
+		link->master = mnl_attr_get_u32(attr);
 	else if (is_attr(attr, IFLA_ADDRESS, MAC_BYTES))
 		memcpy(link->mac, mnl_attr_get_payload(attr), MAC_BYTES);
 	else if (mnl_attr_get_type(attr) == IFLA_LINKINFO)
@@ -60,6 +62,7 @@ int rtnl_link_parse(const struct nlmsghdr *nlh, struct rtnl_link *out)
 		return -EPROTO;
 	link.ifindex = (uint32_t)ifi->ifi_index;
 	link.up = nlh->nlmsg_type == RTM_NEWLINK && (ifi->ifi_flags & up) == up;
+	link.set_down = !(ifi->ifi_flags & IFF_UP);
 	link.ethernet = ifi->ifi_type == ARPHRD_ETHER && !(ifi->ifi_flags & IFF_LOOPBACK);
 	mnl_attr_for_each (attr, nlh, sizeof(*ifi)) {
 		if (mnl_attr_get_type(attr) == IFLA_WIRELESS)

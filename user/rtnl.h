@@ -19,8 +19,10 @@ struct rtnl_link {
 	uint8_t mac[6];
 	uint32_t mtu;
 	bool up; /* administratively up, with carrier, and operational */
+	bool set_down; /* administratively */
 	bool ethernet; /* frames carry an Ethernet header, and it is not the loopback */
 	bool port; /* of a bridge, bond or team: carries no IP of its own */
+	uint32_t master; /* index of that, or of its VRF; 0: none */
 };
 
 struct rtnl_addr {

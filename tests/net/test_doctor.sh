@@ -130,6 +130,35 @@ flannel_2() {
 	within 3 at 1 ping -q -c 1 -W 1 10.244.2.0
 }
 
+# Behind NAT, one address for one, and with no pod on either node
+NAT_IP=198.51.100.77
+nat() {
+	lab_up --pods 0 || return
+	jq --arg ip $NAT_IP '.Leases[0].PublicIP = $ip' "$(lab_dir)/store.json" > "$WORK/store" &&
+		cp "$WORK/store" "$(lab_dir)/store.json" || return
+	at 2 ip route add $NAT_IP via 192.0.2.1 && at 1 nft -f - <<-END || return
+		table ip nat1 {
+			chain in {
+				type nat hook prerouting priority dstnat
+				ip daddr $NAT_IP dnat to 192.0.2.1
+			}
+			chain out {
+				type nat hook postrouting priority srcnat
+				oif wire0 udp dport 8285 snat to $NAT_IP
+			}
+		}
+	END
+	lab_agent_start 1 --datapath bpf --public-ip $NAT_IP && lab_agent_start 2 --datapath bpf
+}
+
+# Of another bridge than the pods'
+other_port() {
+	at 1 ip link add br9 type bridge && at 1 ip link set br9 up &&
+		at 1 ip link add v9 mtu 9000 type veth peer name v9p mtu 9000 &&
+		at 1 ip link set v9 master br9 up && at 1 ip link set v9p up && is_well &&
+		at 1 ip link del v9 && at 1 ip link del br9
+}
+
 check "raise a lab: bpf and tun" pair bpf tun || exit
 check "all is well" within 5 is_well
 fault "ip_forward" "fail ip_forward net.ipv4.ip_forward" \
@@ -146,6 +175,7 @@ fault "forward policy" "warn forward_policy inet other broken" \
 	"at 1 nft delete table inet other"
 fault "a pod's MTU" "warn pod_mtu veth1" "at 1 ip link set veth1 mtu 1500" \
 	"at 1 ip link set veth1 mtu 1472"
+check "another bridge's port is none of the pods'" other_port
 fleeting "the overlay's MTU" "fail mtu flannel0" "at 1 ip link set flannel0 mtu 1500"
 fault "a smaller way" "warn mtu 192.0.2.2" \
 	"at 1 ip route add 192.0.2.2 dev wire0 mtu 1400 && within 2 way_is 1400" \
@@ -180,6 +210,12 @@ check "a peer like flannel" flannel_2
 check "checksum offload: named, and only it" names "fail checksum 192.0.2.2"
 check "checksum offload: undone" at 1 ethtool -K wire0 tx off
 check "checksum offload: quiet" within 5 is_well
+lab_down
+
+check "raise a lab: behind NAT, without pods" nat
+check "all is well behind NAT, with a bridge that has no port" within 5 is_well
+fault "the bridge is set down" "warn bridge cni0" "at 1 ip link set cni0 down" "at 1 ip link set cni0 up"
+fault "a peer that is deaf, seen through NAT" "fail peer 192.0.2.2" deaf_2 hearing_2
 lab_down
 
 check "raise a lab: tun and vxlan by filters" \

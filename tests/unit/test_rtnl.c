@@ -38,11 +38,13 @@ static void test_link(void **state)
 
 	(void)state;
 	mnl_attr_put_u32(nlh, IFLA_MTU, 1500);
+	mnl_attr_put_u32(nlh, IFLA_MASTER, 3);
 	mnl_attr_put(nlh, IFLA_ADDRESS, 6, "\x02\x00\x00\x00\x00\x07");
 	assert_int_equal(rtnl_link_parse(nlh, &link), 0);
 	assert_int_equal(link.ifindex, 7);
 	assert_string_equal(link.ifname, "wlan0");
 	assert_int_equal(link.mtu, 1500);
+	assert_int_equal(link.master, 3);
 	assert_memory_equal(link.mac, "\x02\x00\x00\x00\x00\x07", 6);
 	assert_true(link.up && link.ethernet && !link.port);
 }
