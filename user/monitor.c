@@ -128,7 +128,7 @@ static void look_at_store(const struct agent *a, struct metrics *m)
 	m->lease_expires_s = -1;
 	if (!a->store || !store_status(a->store, &status))
 		return;
-	m->store_up = status.up;
+	m->store_up = status.up && !a->store_error[0];
 	m->store_refused += status.refusals;
 	if (status.has_lease)
 		m->lease_expires_s = status.lease_s > 0 ? (double)status.lease_s : 0;

@@ -18,6 +18,7 @@
 
 #include "agent_priv.h"
 #include "http_server.h"
+#include "store_priv.h"
 #include "util.h"
 
 #define PORT 9100
@@ -186,6 +187,30 @@ static void test_starting(void **state)
 	close_agent(&rig);
 }
 
+static bool registry_is_up(struct store *store, struct store_status *out)
+{
+	(void)store;
+	*out = (struct store_status){.up = true};
+	return true;
+}
+
+/* What the store said last, though it is there to be asked, is not in force. */
+static void test_refused_state(void **state)
+{
+	const struct options options = {.metrics = "127.0.0.1:9100"};
+	const struct store_ops ops = {.status = registry_is_up};
+	struct store store = {.ops = &ops};
+	static struct rig rig;
+
+	(void)state;
+	rig.agent.store = &store;
+	open_agent(&rig, &options);
+	assert_non_null(strstr(ask(&rig, "/metrics"), "\nweft_store_up 1\n"));
+	strcpy(rig.agent.store_error, "$.Network: gone");
+	assert_non_null(strstr(ask(&rig, "/metrics"), "\nweft_store_up 0\n"));
+	close_agent(&rig);
+}
+
 static void test_not_asked_for(void **state)
 {
 	const struct options options = {};
@@ -223,8 +248,8 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_no_addresses),
-		cmocka_unit_test(test_not_asked_for), cmocka_unit_test(test_starting),
-		cmocka_unit_test(test_in_use),
+		cmocka_unit_test(test_refused_state), cmocka_unit_test(test_not_asked_for),
+		cmocka_unit_test(test_starting),      cmocka_unit_test(test_in_use),
 	};
 
 	return cmocka_run_group_tests(tests, own_namespace, NULL);
