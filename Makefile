@@ -46,7 +46,7 @@ FAULT	:= $(patsubst tests/fault/%.c,$(BUILD)/tests/fault/%.so,$(wildcard tests/f
 FUZZED	:= base64 bridge checksum coalesce ctl etcd file format forward_in forward_out forward_pace \
 	forward_plain forward_send forward_steer forward_table forward_unwrap http_server ip4 \
 	json_path lease_backend link log loop netconf netconf_leases netlink options overlay_dev \
-	prefix4 reason registry rtnl segment show subnet_env trace vxlan_dev
+	prefix4 reason registry rtnl segment show subnet_env text trace vxlan_dev
 FUZZFLAGS := -fsanitize=fuzzer-no-link$(comma)address$(comma)undefined -fno-sanitize-recover=all \
 	$(if $(COV),-fprofile-instr-generate -fcoverage-mapping)
 TOOLS	:= $(patsubst tools/%.c,$(BUILD)/tools/%,$(wildcard tools/*.c))

@@ -163,7 +163,7 @@ int report_stream(const char *verb, const char *words, int fd, void *arg);
 /* Is it a verb that changes nothing? */
 bool report_reads(const char *verb);
 /*
- * Why the agent is not ready: an array of strings, one reason each, in plain ASCII; empty means
+ * Why the agent is not ready: an array of strings, one reason each, fit to be shown; empty means
  * ready. A state that the store hands out and the agent refuses is none, as the last good one stays
  * in force. Copes with an agent that is partly open. NULL when there is no memory.
  */

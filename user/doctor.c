@@ -13,6 +13,7 @@
 #include "pins.h"
 #include "reason.h"
 #include "state_dir.h"
+#include "text.h"
 #include "util.h"
 #include "weft/abi.h"
 
@@ -22,19 +23,17 @@ void doctor_say(struct doctor *d, enum doctor_level level, const char *check, co
 		const char *advice, const char *seen, ...)
 {
 	static const char *const levels[] = {"ok", "warn", "fail"};
-	char text[320];
+	char text[320], about[320];
 	va_list args;
 
 	va_start(args, seen);
 	vsnprintf(text, sizeof(text), seen, args);
 	va_end(args);
-	/* Names of devices and tables may hold any byte. */
-	for (char *c = text; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	json_array_append_new(d->findings, json_pack("{s:s, s:s, s:s, s:s, s:s}", "check", check,
-						     "status", levels[level], "subject", subject,
-						     "evidence", text, "advice", advice));
+	snprintf(about, sizeof(about), "%s", subject);
+	json_array_append_new(d->findings,
+			      json_pack("{s:s, s:s, s:s, s:s, s:s}", "check", check, "status",
+					levels[level], "subject", text_clean(about), "evidence",
+					text_clean(text), "advice", advice));
 }
 
 void doctor_done(struct doctor *d, const char *check)

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "text.h"
 #include "util.h"
 
 static const char *const names[] = {"error", "warn", "info", "debug"};
@@ -29,50 +30,24 @@ void log_setup(enum log_level level, bool json)
 	as_json = json;
 }
 
-/* Bytes of the UTF-8 character at text, 0 if it is none (RFC 3629 section 4). */
-static size_t utf8_len(const unsigned char *text)
-{
-	static const struct {
-		unsigned char first, last, min, max; /* lead byte; bounds of the second byte */
-		size_t len;
-	} forms[] = {
-		{0x00, 0x7f, 0x00, 0xff, 1}, {0xc2, 0xdf, 0x80, 0xbf, 2},
-		{0xe0, 0xe0, 0xa0, 0xbf, 3}, {0xe1, 0xec, 0x80, 0xbf, 3},
-		{0xed, 0xed, 0x80, 0x9f, 3}, {0xee, 0xef, 0x80, 0xbf, 3},
-		{0xf0, 0xf0, 0x90, 0xbf, 4}, {0xf1, 0xf3, 0x80, 0xbf, 4},
-		{0xf4, 0xf4, 0x80, 0x8f, 4},
-	};
-	size_t form = 0;
-
-	while (form < ARRAY_SIZE(forms) && text[0] > forms[form].last)
-		form++;
-	if (form == ARRAY_SIZE(forms) || text[0] < forms[form].first || text[1] < forms[form].min ||
-	    text[1] > forms[form].max)
-		return 0;
-	for (size_t i = 2; i < forms[form].len; i++) {
-		if ((text[i] & 0xc0) != 0x80)
-			return 0;
-	}
-	return forms[form].len;
-}
-
 /* RFC 8259 section 7: quotes, backslashes and control characters are escaped. */
 static void put_json_string(FILE *out, const char *text)
 {
-	const unsigned char *c = (const unsigned char *)text;
 	size_t n;
 
 	fputc('"', out);
-	for (; *c; c += n ? n : 1) {
-		n = utf8_len(c);
-		if (*c == '"' || *c == '\\')
-			fprintf(out, "\\%c", *c);
-		else if (*c < 0x20 || *c == 0x7f)
-			fprintf(out, "\\u%04x", *c);
+	for (; *text; text += n ? n : 1) {
+		unsigned char c = (unsigned char)*text;
+
+		n = text_char_len(text);
+		if (c == '"' || c == '\\')
+			fprintf(out, "\\%c", c);
+		else if (n == 0 && c < 0x80)
+			fprintf(out, "\\u%04x", c);
 		else if (n == 0)
 			fputs("\\ufffd", out);
 		else
-			fwrite(c, 1, n, out);
+			fwrite(text, 1, n, out);
 	}
 	fputc('"', out);
 }
@@ -92,17 +67,8 @@ static void put_json(FILE *out, enum log_level level, const char *text)
 	fputs("}\n", out);
 }
 
-/* Text from a store or a packet must not be able to forge a line or drive a terminal. */
-static void put_plain(FILE *out, enum log_level level, const char *text)
-{
-	fprintf(out, "weft: %s: ", names[level]);
-	for (; *text; text++)
-		fputc((unsigned char)*text < 0x20 || *text == 0x7f ? '?' : *text, out);
-	fputc('\n', out);
-}
-
 /* One write a line: stderr is unbuffered, and may be shared with other processes. */
-static void put_line(enum log_level level, const char *text)
+static void put_line(enum log_level level, char *text)
 {
 	_free_ char *line = NULL;
 	size_t len = 0;
@@ -113,7 +79,7 @@ static void put_line(enum log_level level, const char *text)
 	if (as_json)
 		put_json(out, level, text);
 	else
-		put_plain(out, level, text);
+		fprintf(out, "weft: %s: %s\n", names[level], text_clean(text));
 	if (fclose(out) == 0)
 		fwrite(line, 1, len, stderr);
 }

@@ -6,6 +6,7 @@
 
 #include "agent_priv.h"
 #include "reason.h"
+#include "text.h"
 #include "util.h"
 
 static json_t *ip_json(uint32_t addr)
@@ -28,6 +29,14 @@ static json_t *prefix_json(struct prefix4 prefix)
 	return json_string(prefix4_format(prefix, buf));
 }
 
+/* Of what others name: a JSON string of any bytes. */
+static json_t *text_json(const char *text)
+{
+	_free_ char *copy = strdup(text);
+
+	return copy ? json_string(text_clean(copy)) : NULL;
+}
+
 static void add_reason(json_t *reasons, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 static void add_reason(json_t *reasons, const char *fmt, ...)
@@ -38,11 +47,7 @@ static void add_reason(json_t *reasons, const char *fmt, ...)
 	va_start(args, fmt);
 	vsnprintf(text, sizeof(text), fmt, args);
 	va_end(args);
-	/* An interface may be called anything; this is sure to be text. */
-	for (char *c = text; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	json_array_append_new(reasons, json_string(text));
+	json_array_append_new(reasons, json_string(text_clean(text)));
 }
 
 static void add_fault(const char *fault, void *arg)
@@ -96,10 +101,10 @@ static json_t *report_hooks(const struct agent *a)
 	if (a->datapath && all)
 		datapath_hooks(a->datapath, all, n);
 	for (size_t i = 0; all && i < n; i++)
-		json_array_append_new(hooks, json_pack("{s:s, s:s, s:s, s:I}", "hook",
-						       hook_name(all[i].hook), "ifname",
-						       all[i].ifname, "attach", all[i].attach,
-						       "prog_id", (json_int_t)all[i].prog_id));
+		json_array_append_new(
+			hooks, json_pack("{s:s, s:o, s:s, s:I}", "hook", hook_name(all[i].hook),
+					 "ifname", text_json(all[i].ifname), "attach",
+					 all[i].attach, "prog_id", (json_int_t)all[i].prog_id));
 	return hooks;
 }
 
@@ -111,9 +116,9 @@ static json_t *report_store(const struct agent *a)
 	if (!store_status(a->store, &status))
 		return store;
 	json_object_set_new(store, "up", json_boolean(status.up));
-	json_object_set_new(store, "reason", json_string(status.reason));
+	json_object_set_new(store, "reason", text_json(status.reason));
 	json_object_set_new(store, "refused", json_integer((json_int_t)status.refused));
-	json_object_set_new(store, "refusal", json_string(status.refusal));
+	json_object_set_new(store, "refusal", text_json(status.refusal));
 	if (status.has_lease)
 		json_object_set_new(store, "lease_s", json_integer(status.lease_s));
 	return store;
@@ -125,14 +130,15 @@ static json_t *report_status(const struct agent *a)
 	json_t *not_ready = report_not_ready(a);
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:s, s:s, s:s, s:s, s:s,"
+		"{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o,"
 		" s:I, s:i, s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:o, s:o}",
 		"datapath", a->datapath ? "bpf" : "tun", "format", format_name(a->format),
 		"approve", a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
 		json_array_size(not_ready) == 0, "subnet", prefix_json(a->own.subnet), "public_ip",
 		ip_json(a->public_ip), "mtu", (int)a->mtu, "network", prefix_json(a->conf.network),
-		"port", (int)a->conf.port, "uplink", up->ifname, "tun", a->tun.ifname, "bridge",
-		a->opt->bridge, "store", a->opt->store, "store_error", a->store_error, "leases",
+		"port", (int)a->conf.port, "uplink", text_json(up->ifname), "tun",
+		text_json(a->tun.ifname), "bridge", text_json(a->opt->bridge), "store",
+		text_json(a->opt->store), "store_error", text_json(a->store_error), "leases",
 		(json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version", WEFT_VERSION,
 		"tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch", "tun_queues",
 		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "receive",
@@ -148,13 +154,13 @@ static json_t *report_peer(const struct agent *a, const struct lease *lease)
 	underlay_nexthop(a->underlay, lease->public_ip, &hop);
 	if (hop.ifindex)
 		if_indextoname(hop.ifindex, ifname);
-	return json_pack("{s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:s, s:i}", "public_ip",
+	return json_pack("{s:o, s:o, s:s, s:b, s:b, s:o, s:o, s:o, s:i}", "public_ip",
 			 ip_json(lease->public_ip), "subnet", prefix_json(lease->subnet), "backend",
 			 lease->format < WEFT_FORMAT_MAX ? format_name(lease->format)
 							 : lease->backend,
 			 "routed", netconf_is_routed(&a->conf, lease), "resolved", hop.resolved,
 			 "next_hop", ip_json(hop.gateway), "mac", mac_json(hop.dst_mac), "ifname",
-			 ifname, "mtu", (int)hop.mtu);
+			 text_json(ifname), "mtu", (int)hop.mtu);
 }
 
 static json_t *report_peers(const struct agent *a)
@@ -186,9 +192,10 @@ static json_t *report_routes(const struct agent *a)
 
 static void report_endpoint(const struct endpoint *ep, void *arg)
 {
-	json_array_append_new(arg, json_pack("{s:o, s:o, s:s, s:I}", "address", ip_json(ep->addr),
-					     "mac", mac_json(ep->mac), "ifname", ep->ifname,
-					     "ifindex", (json_int_t)ep->ifindex));
+	json_array_append_new(arg,
+			      json_pack("{s:o, s:o, s:o, s:I}", "address", ip_json(ep->addr), "mac",
+					mac_json(ep->mac), "ifname", text_json(ep->ifname),
+					"ifindex", (json_int_t)ep->ifindex));
 }
 
 static json_t *report_endpoints(const struct agent *a)

@@ -2,32 +2,21 @@
 /* What the agent answers is rendered by its shape, not by its meaning: new keys need no code. */
 #include "show.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "ctl.h"
+#include "text.h"
 #include "util.h"
-
-char *show_printable(char *text)
-{
-	for (unsigned char *c = (unsigned char *)text; *c; c++) {
-		if (c[0] == 0xc2 && c[1] >= 0x80 && c[1] <= 0x9f)
-			c[0] = c[1] = '?';
-		else if (iscntrl(*c))
-			*c = '?';
-	}
-	return text;
-}
 
 /* A copy for the terminal. Heap; NULL when out of memory. */
 static char *printable_copy(const char *text)
 {
 	char *copy = strdup(text);
 
-	return copy ? show_printable(copy) : NULL;
+	return copy ? text_clean(copy) : NULL;
 }
 
 /* One value as a word for people. Heap; NULL when out of memory. */
@@ -43,7 +32,7 @@ static char *cell_text(const json_t *value)
 		text = strdup(json_is_true(value) ? "yes" : "no");
 	else
 		text = json_dumps(value, JSON_COMPACT | JSON_ENCODE_ANY);
-	return text ? show_printable(text) : NULL;
+	return text ? text_clean(text) : NULL;
 }
 
 static int column_width(const json_t *rows, const char *key)

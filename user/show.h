@@ -16,12 +16,6 @@ enum weft_exit show_stats(const struct options *options);
 /* Print an array of flat objects the same way; verb names them where there are none. */
 int show_rows(const struct options *options, json_t *rows, const char *verb);
 
-/*
- * Make text fit for a terminal, in place. Interface names may hold any byte but '/' and space: none
- * may drive it, not by the control characters of Unicode (U+0080 to U+009F) either.
- */
-char *show_printable(char *text);
-
 /* Says that the agent refused, in its own words. */
 void show_refusal(const char *refusal);
 /* Says why the agent could not be asked, and returns the exit status of that. */

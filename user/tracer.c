@@ -11,6 +11,7 @@
 
 #include "datapath.h"
 #include "log.h"
+#include "text.h"
 #include "util.h"
 
 #define CLIENTS 4
@@ -206,10 +207,7 @@ static const char *name_of(struct tracer *tr, uint32_t ifindex)
 	tr->names[ifindex % NAMES].ifindex = ifindex;
 	if (!if_indextoname(ifindex, name))
 		snprintf(name, IF_NAMESIZE, "%u", ifindex);
-	for (char *c = name; *c; c++)
-		if (*c < ' ' || *c > '~')
-			*c = '?';
-	return name;
+	return text_clean(name);
 }
 
 /* xorshift64 (Marsaglia): which of the packets sampled for another client are for this one, too. */

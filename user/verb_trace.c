@@ -6,6 +6,7 @@
 
 #include "ctl.h"
 #include "show.h"
+#include "text.h"
 #include "trace.h"
 #include "util.h"
 
@@ -48,7 +49,7 @@ static int show_line(const struct options *options, const char *line)
 		fputs(line, stdout);
 	} else if (packet) {
 		trace_text(object, text);
-		puts(show_printable(text));
+		puts(text_clean(text));
 	} else if (lost) {
 		fprintf(stderr, "weft: %lld lost\n", (long long)json_integer_value(lost));
 	}

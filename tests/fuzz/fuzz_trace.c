@@ -86,7 +86,7 @@ static void show_record(struct input in)
 	CHECK(object && (size_t)json_object_size(object) >= 7);
 	trace_text(object, text);
 	CHECK(strncmp(text, "00:00:01.500000 ", 16) == 0 && strstr(text, " length "));
-	check_text(show_printable(text));
+	check_text(text_clean(text));
 	CHECK(!strchr(text, '\n'));
 	json_decref(object);
 	ASAN_UNPOISON_MEMORY_REGION(record->head, WEFT_TRACE_HEAD);

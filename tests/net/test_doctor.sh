@@ -151,6 +151,13 @@ nat() {
 	lab_agent_start 1 --datapath bpf --public-ip $NAT_IP && lab_agent_start 2 --datapath bpf
 }
 
+# Any byte but '/' and space may be in a device's name
+odd_name() {
+	lab_agent_stop 1
+	lab_agent_start 1 --datapath bpf --public-ip $NAT_IP --bridge $'cni\xff' &&
+		status_is 1 bridge "cni?" && names "warn bridge cni?"
+}
+
 # Of another bridge than the pods'
 other_port() {
 	at 1 ip link add br9 type bridge && at 1 ip link set br9 up &&
@@ -216,6 +223,7 @@ check "raise a lab: behind NAT, without pods" nat
 check "all is well behind NAT, with a bridge that has no port" within 5 is_well
 fault "the bridge is set down" "warn bridge cni0" "at 1 ip link set cni0 down" "at 1 ip link set cni0 up"
 fault "a peer that is deaf, seen through NAT" "fail peer 192.0.2.2" deaf_2 hearing_2
+check "a name that is no text is shown, and in the finding about it" odd_name
 lab_down
 
 check "raise a lab: tun and vxlan by filters" \
