@@ -258,6 +258,7 @@ static void check_agent(struct doctor *d)
 {
 	json_t *peers = NULL;
 	int err = ctl_query(d->opt->state_dir, "status", &d->status);
+	pid_t pid = err ? state_dir_holder(d->opt->state_dir) : 0;
 
 	if (err == 0 && *text_at(d->status, "error")) {
 		json_decref(take_ptr(d->status));
@@ -266,6 +267,10 @@ static void check_agent(struct doctor *d)
 	if (err == -EACCES || err == -EPERM)
 		doctor_warn(d, "agent", d->opt->state_dir, "run weft doctor as root",
 			    "not permitted to ask the agent: much is not checked");
+	else if (err && pid)
+		doctor_fail(d, "agent", d->opt->state_dir,
+			    "see whether its store answers, and what its log says",
+			    STATE_DIR_STARTING, pid);
 	else if (err)
 		doctor_fail(d, "agent", d->opt->state_dir,
 			    "start it: only what is on the fast path goes on without",

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "ctl.h"
+#include "state_dir.h"
 #include "text.h"
 #include "util.h"
 
@@ -198,7 +199,14 @@ void show_refusal(const char *refusal)
 
 enum weft_exit show_failure(const struct options *options, int err)
 {
-	if (err == -ENOENT || err == -ECONNREFUSED) {
+	bool none = err == -ENOENT || err == -ECONNREFUSED;
+	pid_t pid = none ? state_dir_holder(options->state_dir) : 0;
+
+	if (pid) {
+		fprintf(stderr, "weft: " STATE_DIR_STARTING "\n", pid);
+		return EXIT_RUNTIME;
+	}
+	if (none) {
 		fprintf(stderr, "weft: no agent in %s (%s)\n", options->state_dir, strerror(-err));
 		return EXIT_RUNTIME;
 	}

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <sys/sysmacros.h>
 #include <time.h>
 
 #include "aggregator.h"
@@ -127,6 +128,25 @@ void state_dir_unlock(const char *dir, int *lock_fd)
 		log_debug("lock file: %s", strerror(errno));
 	cleanup_close(lock_fd);
 	*lock_fd = -1;
+}
+
+/* Not by trying: that would be in the way of an agent that starts at this moment. */
+pid_t state_dir_holder(const char *dir)
+{
+	_fclose_ FILE *locks = fopen("/proc/locks", "re");
+	char path[PATH_MAX], line[256], file[64];
+	struct stat st;
+	int pid;
+
+	path_of(dir, "lock", path);
+	if (!locks || stat(path, &st))
+		return 0;
+	snprintf(file, sizeof(file), " %02x:%02x:%ju ", major(st.st_dev), minor(st.st_dev),
+		 (uintmax_t)st.st_ino);
+	while (fgets(line, sizeof(line), locks))
+		if (strstr(line, file) && sscanf(line, "%*s FLOCK %*s WRITE %d", &pid) == 1)
+			return pid;
+	return 0;
 }
 
 int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal)

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "options.h"
 
@@ -20,6 +21,12 @@
  */
 int state_dir_lock(const char *dir, bool cleanup, int *lock_fd);
 void state_dir_unlock(const char *dir, int *lock_fd);
+
+/* What is to be said of a holder that does not listen yet: it listens last. */
+#define STATE_DIR_STARTING \
+	"the agent (pid %d) is starting, and may be waiting for its store: see its log"
+/* The process that holds that lock; 0: none, or none that can be seen from here. Takes no lock. */
+pid_t state_dir_holder(const char *dir);
 
 /*
  * Remember device, subnet file and pins before they are made, and whether conntrack is made liberal

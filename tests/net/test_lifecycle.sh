@@ -281,6 +281,25 @@ ready_told() {
 		[ "$(grep -c "ready: subnet" "$(lab_log 1)")" = 1 ] && return $rc
 }
 
+# waiting_told: what is said of an agent that waits for its store, to whoever asks it
+waiting_told() {
+	local pid said rc=0
+	nsenter --net="/run/netns/$(lab_node 1)" -- "$WEFT" run --store etcd:http://127.0.0.1:1 \
+		--iface wire0 --state-dir "$(lab_state 1)" --subnet-file "$(lab_subnet_env 1)" \
+		< /dev/null > "$(lab_log 1)" 2>&1 &
+	pid=$!
+	echo $pid > "$(lab_dir)/n1.pid"
+	said="the agent (pid $pid) is starting, and may be waiting for its store: see its log"
+	within 5 eval '[ "$(weft_on 1 status 2>&1)" = "weft: $said" ]' &&
+		exits 1 weft_on 1 status || rc=1
+	weft_on 1 doctor | tee "$WORK/doctor"
+	grep -qF "fail agent $(lab_state 1): $said" "$WORK/doctor" || rc=1
+	# Nobody holds it any more
+	lab_agent_stop 1 KILL
+	weft_on 1 status > "$WORK/status" 2>&1
+	grep "no agent in" "$WORK/status" && return $rc
+}
+
 ready() { pair bpf bpf && known; }
 
 ready_again() {
@@ -367,6 +386,8 @@ lab_agent_stop 1 KILL
 check "clsact: cleanup after kill -9 leaves nothing" cleaned 1
 
 check "started without carrier: ready, and said to be, when there is one" ready_told
+
+check "while it waits for its store, that is said" waiting_told
 
 check "a wrong flag exits 2" exits 2 weft_on 1 run --no-such-flag
 check "an unknown format exits 2" exits 2 weft_on 1 run --store "static:$STORE" --format geneve
