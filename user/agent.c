@@ -571,7 +571,7 @@ enum weft_exit agent_run(const struct options *options)
 	status = err ? exit_status(err) : run(options, pin_dir, &remove);
 	if (remove)
 		state_dir_teardown(options);
-	state_dir_unlock(options->state_dir, &lock);
+	state_dir_unlock(&lock);
 	return status;
 }
 

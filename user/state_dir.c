@@ -120,10 +120,12 @@ int state_dir_lock(const char *dir, bool cleanup, int *lock_fd)
 	return 0;
 }
 
-void state_dir_unlock(const char *dir, int *lock_fd)
+/*
+ * The file stays: without it two agents could lock two files of one name. Only teardown removes it,
+ * with all else that is there.
+ */
+void state_dir_unlock(int *lock_fd)
 {
-	/* The file stays: unlinking it would let two agents lock two files of one name. */
-	(void)dir;
 	if (*lock_fd >= 0 && ftruncate(*lock_fd, 0))
 		log_debug("lock file: %s", strerror(errno));
 	cleanup_close(lock_fd);

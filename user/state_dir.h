@@ -20,7 +20,7 @@
  * anybody's.
  */
 int state_dir_lock(const char *dir, bool cleanup, int *lock_fd);
-void state_dir_unlock(const char *dir, int *lock_fd);
+void state_dir_unlock(int *lock_fd);
 
 /* What is to be said of a holder that does not listen yet: it listens last. */
 #define STATE_DIR_STARTING \
