@@ -75,15 +75,10 @@ static void count_peers(const struct agent *a, struct metrics *m)
 	struct nexthop hop;
 
 	m->leases = a->conf.n_leases;
-	for (size_t i = 0; a->underlay && i < a->conf.n_leases; i++) {
-		uint32_t public_ip = a->conf.leases[i].public_ip;
-
-		if (public_ip == a->public_ip)
-			continue;
-		m->peers++;
-		if (underlay_nexthop(a->underlay, public_ip, &hop) == 0)
+	m->peers = a->n_peers;
+	for (size_t i = 0; a->underlay && i < a->n_peers; i++)
+		if (underlay_nexthop(a->underlay, a->peers[i]->public_ip, &hop) == 0)
 			m->peers_resolved += hop.resolved;
-	}
 }
 
 static void add_map(struct metrics *m, const char *name, int64_t entries, uint64_t max_entries)

@@ -211,6 +211,28 @@ static void test_refused_state(void **state)
 	close_agent(&rig);
 }
 
+/* A node may hold a lease of old besides the one it goes by. */
+static void test_peers_are_nodes(void **state)
+{
+	const struct options options = {.metrics = "127.0.0.1:9100"};
+	struct lease leases[] = {{.public_ip = 7}, {.public_ip = 8}, {.public_ip = 8}};
+	const struct lease *peers[] = {&leases[1]};
+	static struct rig rig;
+	const char *answer;
+
+	(void)state;
+	rig.agent.public_ip = 7;
+	rig.agent.conf.leases = leases;
+	rig.agent.conf.n_leases = ARRAY_SIZE(leases);
+	rig.agent.peers = peers;
+	rig.agent.n_peers = ARRAY_SIZE(peers);
+	open_agent(&rig, &options);
+	answer = ask(&rig, "/metrics");
+	assert_non_null(strstr(answer, "\nweft_leases 3\n"));
+	assert_non_null(strstr(answer, "\nweft_peers 1\n"));
+	close_agent(&rig);
+}
+
 static void test_not_asked_for(void **state)
 {
 	const struct options options = {};
@@ -248,8 +270,9 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_addresses),     cmocka_unit_test(test_no_addresses),
-		cmocka_unit_test(test_refused_state), cmocka_unit_test(test_not_asked_for),
-		cmocka_unit_test(test_starting),      cmocka_unit_test(test_in_use),
+		cmocka_unit_test(test_refused_state), cmocka_unit_test(test_peers_are_nodes),
+		cmocka_unit_test(test_not_asked_for), cmocka_unit_test(test_starting),
+		cmocka_unit_test(test_in_use),
 	};
 
 	return cmocka_run_group_tests(tests, own_namespace, NULL);
