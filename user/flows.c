@@ -213,7 +213,8 @@ enum weft_exit verb_flows(const struct options *options)
 	if (err)
 		return fail(options, err);
 	if (options->flush)
-		printf("generation %u\n", generation_advance(table.state));
+		printf(options->json ? "{\"generation\": %u}\n" : "generation %u\n",
+		       generation_advance(table.state));
 	else
 		err = list(options, &table);
 	if (err == 0 && (fflush(stdout) || ferror(stdout)))

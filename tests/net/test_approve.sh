@@ -580,7 +580,11 @@ asks_again() {
 		gained_is 1 port fast ok 4 && gained_is 1 uplink fast ok 4
 }
 
-flush() { weft_on 1 flows flush | grep -qx 'generation [0-9]*'; }
+flush() {
+	local first
+	first=$(weft_on 1 flows flush | sed -n 's/^generation \([0-9]*\)$/\1/p')
+	[ -n "$first" ] && [ "$(weft_on 1 flows flush -j | jq .generation)" = $((first + 1)) ]
+}
 route() { at 1 ip route add 198.51.100.0/24 dev wire0; }
 routing_rule() { at 1 ip rule add from 203.0.113.7 table main; }
 
