@@ -72,8 +72,9 @@ struct datapath_route { /* a lease as the maps see it; host byte order */
 	uint32_t public_ip;
 };
 /*
- * routes: sorted by address, no overlaps, at most one per public_ip; cell_shift as in weft_config.
- * Applies the difference only. A peer that stays keeps its header; a new one starts unresolved.
+ * routes: no overlaps, in any order; those of one public_ip share its header. cell_shift as in
+ * weft_config. Applies the difference only. A peer that stays keeps its header; a new one starts
+ * unresolved.
  */
 int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shift,
 			const struct datapath_route *routes, size_t n);

@@ -18,12 +18,11 @@
 #include "netconf.h"
 #include "util.h"
 
-/* A peer, its slot and the one lease it holds. */
+/* A peer, its slot and which of the routes are its leases'. */
 struct peer_entry {
 	uint32_t public_ip; /* host order; the sort key */
-	uint32_t addr;
-	uint8_t len;
 	uint32_t slot;
+	size_t first_route, n_routes;
 };
 
 struct prefix_entry {
@@ -47,7 +46,8 @@ struct maps {
 	/* Own view. */
 	struct peer_entry *entries;
 	size_t n_entries;
-	bool stale; /* the maps have more than is known here: something could not be deleted */
+	struct datapath_route *routes; /* the local one first, then by peer */
+	bool stale; /* the maps have more than is known here: something could not be written */
 	bool members_known; /* their map holds these entries' addresses and no other */
 	struct prefix_entry *prefixes; /* sorted by address */
 	size_t n_prefixes;
@@ -111,6 +111,15 @@ static int compare_entry(const void *a, const void *b)
 	return x->public_ip < y->public_ip ? -1 : x->public_ip > y->public_ip;
 }
 
+static int compare_route(const void *a, const void *b)
+{
+	const struct datapath_route *x = a, *y = b;
+
+	if (x->local != y->local)
+		return x->local ? -1 : 1;
+	return x->public_ip < y->public_ip ? -1 : x->public_ip > y->public_ip;
+}
+
 static int adopt_prefixes(struct maps *m)
 {
 	struct weft_prefix key, *prev = NULL;
@@ -169,6 +178,7 @@ static int adopt_peers(struct maps *m)
 static void forget_tables(struct maps *m)
 {
 	free(take_ptr(m->entries));
+	free(take_ptr(m->routes));
 	free(take_ptr(m->prefixes));
 	free(take_ptr(m->free_slots));
 	free(take_ptr(m->pending_slots));
@@ -356,6 +366,7 @@ struct plan {
 	size_t n_prefixes;
 	struct peer_entry *entries;
 	size_t n_entries;
+	struct datapath_route *routes;
 };
 
 static void plan_free(struct plan *plan)
@@ -363,29 +374,35 @@ static void plan_free(struct plan *plan)
 	free(plan->cells);
 	free(plan->prefixes);
 	free(plan->entries);
+	free(plan->routes);
 }
 
-static int plan_alloc(struct plan *plan, size_t n)
+static int plan_alloc(struct plan *plan, const struct datapath_route *routes, size_t n)
 {
 	plan->cells = calloc(WEFT_MAX_ROUTES, sizeof(*plan->cells));
 	plan->prefixes = calloc(WEFT_MAX_ROUTES, sizeof(*plan->prefixes));
 	plan->entries = calloc(WEFT_MAX_PEERS, sizeof(*plan->entries));
+	plan->routes = calloc(n + 1, sizeof(*plan->routes));
 	if (n > WEFT_MAX_ROUTES)
 		return log_err(-E2BIG, "route table full (%d)", WEFT_MAX_ROUTES);
-	return plan->cells && plan->prefixes && plan->entries ? 0 : -ENOMEM;
+	if (!plan->cells || !plan->prefixes || !plan->entries || !plan->routes)
+		return -ENOMEM;
+	memcpy(plan->routes, routes, n * sizeof(*routes));
+	qsort(plan->routes, n, sizeof(*plan->routes), compare_route);
+	return 0;
 }
 
 /* A route shorter than a cell fills several, a longer one sends its cell to the prefixes. */
-static void plan_route(struct plan *plan, uint32_t network, uint8_t cell_shift, uint32_t addr,
-		       uint8_t len, uint32_t value)
+static void plan_route(struct plan *plan, uint32_t network, uint8_t cell_shift,
+		       const struct datapath_route *r, uint32_t value)
 {
-	uint32_t first = (addr - network) >> cell_shift;
-	uint32_t last = (addr + ~prefix4_mask(len) - network) >> cell_shift;
+	uint32_t first = (r->addr - network) >> cell_shift;
+	uint32_t last = (r->addr + ~prefix4_mask(r->len) - network) >> cell_shift;
 
-	if (len > 32 - cell_shift) {
+	if (r->len > 32 - cell_shift) {
 		plan->cells[first & (WEFT_MAX_ROUTES - 1)] = WEFT_ROUTE_LPM;
 		plan->prefixes[plan->n_prefixes++] =
-			(struct prefix_entry){.addr = addr, .len = len, .value = value};
+			(struct prefix_entry){.addr = r->addr, .len = r->len, .value = value};
 		return;
 	}
 	for (uint32_t cell = first; cell <= last && cell < WEFT_MAX_ROUTES; cell++)
@@ -409,29 +426,44 @@ static int plan_slot(struct maps *m, uint32_t public_ip, uint32_t *slot)
 	return 0;
 }
 
+/* A peer's routes follow one another, and share its slot. */
+static int plan_peer(struct maps *m, struct plan *plan, size_t route, uint32_t *slot)
+{
+	uint32_t public_ip = plan->routes[route].public_ip;
+	struct peer_entry *last = plan->n_entries ? &plan->entries[plan->n_entries - 1] : NULL;
+	int err;
+
+	if (last && last->public_ip == public_ip) {
+		last->n_routes++;
+		*slot = last->slot;
+		return 0;
+	}
+	err = plan_slot(m, public_ip, slot);
+	if (err == 0)
+		plan->entries[plan->n_entries++] = (struct peer_entry){
+			.public_ip = public_ip,
+			.slot = *slot,
+			.first_route = route,
+			.n_routes = 1,
+		};
+	return err;
+}
+
 static int plan_build(struct maps *m, struct plan *plan, uint32_t network, uint8_t cell_shift,
 		      const struct datapath_route *routes, size_t n)
 {
-	int err = plan_alloc(plan, n);
+	int err = plan_alloc(plan, routes, n);
 
 	for (size_t i = 0; i < n && err == 0; i++) {
-		const struct datapath_route *r = &routes[i];
 		uint32_t value = WEFT_ROUTE_LOCAL;
 
-		if (!r->local) {
-			err = plan_slot(m, r->public_ip, &value);
-			if (err)
-				break;
-			plan->entries[plan->n_entries++] = (struct peer_entry){
-				.public_ip = r->public_ip,
-				.addr = r->addr,
-				.len = r->len,
-				.slot = value,
-			};
-		}
-		plan_route(plan, network, cell_shift, r->addr, r->len, value);
+		if (!plan->routes[i].local)
+			err = plan_peer(m, plan, i, &value);
+		if (err == 0)
+			plan_route(plan, network, cell_shift, &plan->routes[i], value);
 	}
-	qsort(plan->entries, plan->n_entries, sizeof(*plan->entries), compare_entry);
+	if (err == 0)
+		qsort(plan->prefixes, plan->n_prefixes, sizeof(*plan->prefixes), compare_prefix);
 	return err;
 }
 
@@ -560,7 +592,9 @@ static int plan_commit(struct maps *m, struct plan *plan)
 	if (err == 0)
 		release_stale_slots(m, plan);
 	free(m->entries);
+	free(m->routes);
 	free(m->prefixes);
+	m->routes = take_ptr(plan->routes);
 	m->entries = take_ptr(plan->entries);
 	m->n_entries = plan->n_entries;
 	m->prefixes = take_ptr(plan->prefixes);
@@ -619,16 +653,16 @@ int maps_set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
 	return err ? err : set_routes(m, network, cell_shift, routes, n);
 }
 
-/* Point everything that leads to the entry's old slot to the new one. */
-static int flip_slot(struct maps *m, const struct peer_entry *entry, uint32_t slot)
+/* Point what the route leads to to another slot. */
+static int flip_route(struct maps *m, const struct datapath_route *r, uint32_t slot)
 {
-	uint32_t first = (entry->addr - m->network) >> m->cell_shift;
-	uint32_t last = (entry->addr + ~prefix4_mask(entry->len) - m->network) >> m->cell_shift;
+	uint32_t first = (r->addr - m->network) >> m->cell_shift;
+	uint32_t last = (r->addr + ~prefix4_mask(r->len) - m->network) >> m->cell_shift;
 	struct prefix_entry *p, flipped;
 	int err;
 
-	if (entry->len > 32 - m->cell_shift) {
-		p = prefix_find(m, entry->addr);
+	if (r->len > 32 - m->cell_shift) {
+		p = prefix_find(m, r->addr);
 		if (!p)
 			return -ENOENT;
 		flipped = *p;
@@ -656,7 +690,7 @@ int maps_set_peer(struct maps *m, uint32_t public_ip, const struct weft_peer *pe
 	uint32_t slot;
 	int err;
 
-	if (!entry)
+	if (!entry || entry->n_routes == 0)
 		return -ENOENT;
 	if (memcmp(&m->peers[entry->slot], peer, sizeof(*peer)) == 0)
 		return 0;
@@ -664,9 +698,11 @@ int maps_set_peer(struct maps *m, uint32_t public_ip, const struct weft_peer *pe
 	if (err)
 		return err;
 	m->peers[slot] = *peer; /* rule 2: nothing refers to it yet */
-	err = flip_slot(m, entry, slot);
+	for (size_t i = 0; i < entry->n_routes && err == 0; i++)
+		err = flip_route(m, &m->routes[entry->first_route + i], slot);
+	/* Some may lead to either slot by now. */
 	if (err) {
-		slot_release(m, slot);
+		m->stale = true;
 		return err;
 	}
 	slot_release(m, entry->slot);

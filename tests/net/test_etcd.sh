@@ -289,6 +289,44 @@ others() {
 	check "others: gone, as if they had not been" everybody_knows
 }
 
+# A node with two leases, as after a loss of its file. What goes to either is fast, to its MAC.
+
+SECOND=10.244.203
+
+# sent_fast PREFIX: of three pings there, to whoever does not answer, the first one asks for leave
+sent_fast() {
+	capture 3 wire0 3 "udp port 8285 and ether dst $(mac 3 wire0)" && mark 1 || return
+	at 1p1 ping -q -c 3 -i 0.02 -W 0.1 "$1.99"
+	gained_is 1 port slow unapproved 1 && gained_is 1 port fast ok 2 || return
+	captured > "$WORK/captured" && [ "$(wc -l < "$WORK/captured")" = 3 ]
+}
+
+both_sent_fast() { sent_fast "$(net_of 3)" && sent_fast $SECOND; }
+
+# new_mac MAC: of node 3, known to node 1
+new_mac() {
+	ip -n "$LAB-n3" link set wire0 address "$1" &&
+		ip -n "$LAB-n1" neigh replace 192.0.2.3 lladdr "$1" dev wire0 nud reachable
+}
+
+second_lease() {
+	local before
+	before=$(mac 3 wire0)
+	check "second: a second subnet of node 3" put $ETCD_PREFIX/subnets/$SECOND.0-24 \
+		'{"PublicIP":"192.0.2.3","PublicIPv6":null}'
+	check "second: is routed" within 2 eval "[ \"\$(routes_to 1 $SECOND.0/24)\" = 192.0.2.3 ]"
+	check "second: both are sent fast" within 5 both_sent_fast
+	check "second: another MAC" new_mac 02:00:c0:00:02:33
+	check "second: both are sent to it, fast" within 5 both_sent_fast
+	check "second: an agent that finds both" eval \
+		"lab_agent_stop 1 && weft_on 1 cleanup && member 1 && new_mac 02:00:c0:00:02:34"
+	check "second: sends both fast" within 5 both_sent_fast
+	new_mac "$before"
+	delete $ETCD_PREFIX/subnets/$SECOND.0-24 > /dev/null
+	check "second: gone, as if it had not been" everybody_knows
+	check "second: pods talk" pods_talk
+}
+
 # Faults, with 2,000 numbered datagrams a second each way between the pods of nodes 1 and 2
 
 RATE=2000
@@ -630,8 +668,8 @@ inside() {
 }
 
 sections=("$@")
-[ $# -gt 0 ] || sections=(coming_up staying losing moving others faults garbage_keys cni_plugins one_subnet
-	inside unprivileged)
+[ $# -gt 0 ] || sections=(coming_up staying losing moving others second_lease faults garbage_keys
+	cni_plugins one_subnet inside unprivileged)
 for section in "${sections[@]}"; do
 	$section
 done
