@@ -520,11 +520,11 @@ static enum weft_exit exit_status(int err)
  */
 static int confine(const struct options *options, char pin_dir[PATH_MAX / 2])
 {
-	int err;
+	int err = options->datapath == DATAPATH_TUN
+			  ? state_dir_recall_pins(options->state_dir, pin_dir, PATH_MAX / 2)
+			  : pins_locate(options->state_dir, pin_dir, PATH_MAX / 2);
 
-	pin_dir[0] = '\0';
-	if (options->datapath != DATAPATH_TUN &&
-	    pins_locate(options->state_dir, pin_dir, PATH_MAX / 2))
+	if (err)
 		pin_dir[0] = '\0';
 	orphans_collect();
 	err = privilege_drop(options->group, strncmp(pin_dir, "/proc/", 6) == 0);

@@ -180,12 +180,10 @@ int tier_choose(struct agent *a)
 	int err = 0;
 
 	a->liberal = state_dir_recall_liberal(a->opt->state_dir);
-	if (a->opt->datapath == DATAPATH_TUN) {
+	if (a->opt->datapath == DATAPATH_TUN)
 		log_info("datapath tun: as demanded");
-		state_dir_recall_pins(a->opt->state_dir, a->pin_dir, sizeof(a->pin_dir));
-	} else {
+	else
 		err = load_datapath(a);
-	}
 	if (err)
 		err = settle_for_tun(a, err);
 	if (err == 0)
@@ -198,8 +196,7 @@ static void abandon_datapath(struct agent *a)
 	datapath_close(a->datapath);
 	a->datapath = NULL;
 	a->uplink_ifindex = 0;
-	if (a->pin_dir[0])
-		datapath_cleanup(a->pin_dir);
+	datapath_cleanup(a->pin_dir[0] ? a->pin_dir : NULL);
 	receive_abandon(a);
 	approve_abandon(a);
 	tier_remember(a);

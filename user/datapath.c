@@ -483,6 +483,8 @@ int datapath_cleanup(const char *pin_dir)
 	libbpf_set_print(print_libbpf);
 	detach_orphans();
 	prune_filters(NULL);
+	if (!pin_dir)
+		return 0;
 	/* Somebody's link leads to somebody's files. */
 	if (!pins_is_dir(pin_dir))
 		return access(pin_dir, F_OK) == 0 ? log_err(-EPERM, "%s", pin_dir) : 0;

@@ -121,7 +121,10 @@ void datapath_each_fault(const struct datapath *dp, void (*fn)(const char *fault
 /* From now on attach and pin again whatever each_fault() would tell of, within a second. */
 int datapath_maintain(struct datapath *dp, struct loop *loop);
 
-/* Remove every pin, link and filter that weft ever made below pin_dir, in this netns. */
+/*
+ * Detach every program of weft's in this netns, pinned or not, and remove every pin below pin_dir.
+ * NULL: no such directory was found.
+ */
 int datapath_cleanup(const char *pin_dir);
 
 #endif

@@ -239,7 +239,7 @@ static int teardown_pins(const struct options *options, const json_t *made)
 	if (!pin_dir || access(pin_dir, F_OK))
 		pin_dir = pins_find(options->state_dir, located, sizeof(located)) == 0 ? located
 										       : NULL;
-	return pin_dir ? datapath_cleanup(pin_dir) : 0;
+	return datapath_cleanup(pin_dir);
 }
 
 static void remove_files(const char *dir)

@@ -5,7 +5,6 @@
 # shellcheck source-path=SCRIPTDIR source=../net/lib.sh
 . "$(dirname "${BASH_SOURCE[0]}")/../net/lib.sh"
 
-FAULTBIN=${FAULTBIN:-$BUILD/tests/fault}
 CALLS=$FAULTBIN/preload_calls.so
 STORE=$(lab_dir)/store.json
 CALLED=$WORK/called # what the last agent with a fault in it called
@@ -78,8 +77,6 @@ lasting() { grep -c ' lasting$' "$CALLED"; }
 
 # call_at N: the name of the N-th call of the last agent
 call_at() { awk -v n="$1" '$1 == n { print $2 }' "$CALLED" | tail -n 1; }
-
-audit() { at "$1" "$FAULTBIN/audit" "$(pin_dir "$1")"; }
 
 # files NODE: of the agent
 files() { find "$(lab_state "$1")" "$(lab_subnet_env "$1")"* 2> /dev/null | sort; }

@@ -136,17 +136,42 @@ mounted_over() {
 	lab_agent_stop 1 KILL
 	mount -t bpf bpf /sys/fs/bpf -o mode=0700 && lab_agent_start 1 --datapath bpf || return
 	within 5 is_whole one 1 || { is_whole one 1; return 1; }
-	load_lossless && lab_agent_stop 1 && weft_on 1 cleanup && nothing_runs
+	load_lossless && lab_agent_stop 1 && cleans_up
 }
 
 # Links that nobody can see any more are cleaned up, too
 unmounted_cleanup() {
-	start_here && lab_agent_stop 1 && out_of_sight && weft_on 1 cleanup && nothing_runs
+	start_here && lab_agent_stop 1 && out_of_sight && cleans_up
 }
 
-nothing_runs() {
-	local net
-	net=$(at 1 bpftool net show) && ! grep -F weft_ <<< "$net"
+cleans_up() { has_programs 1 && weft_on 1 cleanup && no_programs 1; }
+
+# Nor do they go on with what no agent keeps any more
+unmounted_tun() {
+	start_here && lab_agent_stop 1 && out_of_sight && has_programs 1 &&
+		lab_agent_start 1 --datapath tun && no_programs 1 && pings 1p1 10.244.2.2 &&
+		lab_agent_stop 1
+}
+
+# Filters need no pin
+filters_cleanup() {
+	lab_agent_start 1 --datapath bpf --attach clsact && lab_agent_stop 1 &&
+		rm -r "$(pin_dir 1)" && cleans_up
+}
+
+# The bpffs of process 1, from a mount namespace that hides it: it takes privileges to get there
+hidden() {
+	cat > "$WORK/hidden" <<-END && chmod +x "$WORK/hidden" && WEFT=$WORK/hidden
+		#!/bin/sh
+		exec unshare --mount sh -c 'mount -t tmpfs none /sys/fs/bpf && exec "\$@"' - "$WEFT" "\$@"
+	END
+}
+
+hidden_tun() {
+	local WEFT=$WEFT
+	hidden && lab_agent_start 1 --datapath bpf && lab_agent_stop 1 && [ -d "$(pin_dir 1)" ] &&
+		has_programs 1 && lab_agent_start 1 --datapath tun && no_programs 1 &&
+		[ ! -e "$(pin_dir 1)" ] && lab_agent_stop 1
 }
 
 # Programs of others
@@ -193,8 +218,13 @@ lab_agent_stop 1
 check "the node is cleaned up" weft_on 1 cleanup
 check "bpffs is unmounted, the agent runs: its links go on, and are pinned when there is one again" \
 	in_mounts unmounted_running
-check "cleaned up" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && nothing_runs'
+check "cleaned up" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && no_programs 1'
 check "bpffs is unmounted while no agent runs: the same" in_mounts unmounted_dead
-check "cleaned up again" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && nothing_runs'
+check "cleaned up again" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && no_programs 1'
 check "another bpffs comes over it: the same, and cleanup ends them" in_mounts mounted_over
 check "bpffs is unmounted: cleanup finds the links" in_mounts unmounted_cleanup
+check "cleaned up once more" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && no_programs 1'
+check "bpffs is unmounted: datapath tun ends the programs" in_mounts unmounted_tun
+check "pins are removed by hand: cleanup finds the filters" filters_cleanup
+check "pins are process 1's, out of sight: datapath tun ends the programs, and removes them" \
+	in_mounts hidden_tun

@@ -15,6 +15,7 @@ BUILD=$(cd "$NET_ROOT" && realpath -m "${BUILD:-build}")
 WEFT=${WEFT:-$BUILD/weft}
 PERF=${PERF:-$BUILD/tools/perf}
 NETBIN=${NETBIN:-$BUILD/tests/net}
+FAULTBIN=${FAULTBIN:-$BUILD/tests/fault}
 # shellcheck source-path=SCRIPTDIR source=../../tools/lab.sh
 . "$NET_ROOT/tools/lab.sh"
 
@@ -392,6 +393,32 @@ fd_kinds() {
 pin_dir() { echo "/sys/fs/bpf/weft$(lab_state "$1" | tr /. -)"; }
 # map_pin NODE NAME: of the one version there
 map_pin() { echo "$(pin_dir "$1")"/maps-*/"$2"; }
+
+audit() { at "$1" "$FAULTBIN/audit" "$(pin_dir "$1")"; }
+
+# programs NODE: weft's on its hooks, a line each. bpftool sees no TCX, audit nothing else; what it
+# says of pins is not asked here.
+programs() {
+	local net tcx rc
+	net=$(at "$1" bpftool net show) || return
+	tcx=$(audit "$1")
+	rc=$?
+	[ $rc -le 1 ] || return
+	grep -F weft_ <<< "$net"
+	grep '^hook ' <<< "$tcx"
+	return 0
+}
+
+has_programs() {
+	local found
+	found=$(programs "$1") && [ -n "$found" ] || { echo "node $1 has no program of weft's"; return 1; }
+}
+
+# no_programs NODE: to be asked where has_programs was true before
+no_programs() {
+	local found
+	found=$(programs "$1") && [ -z "$found" ] || { echo "$found"; return 1; }
+}
 
 endpoint_known() {
 	weft_on "$1" endpoints -j | jq -e --arg addr "$2" 'any(.address == $addr)'
