@@ -55,7 +55,7 @@ goes_on() {
 nothing() {
 	local path
 	! ip -n "$(lab_node "$1")" -o link | grep flannel || return
-	! at "$1" bpftool net show | grep -F weft_ || return
+	no_programs "$1" || return
 	! at "$1" nft list tables | grep weft || return
 	for path in "$(pin_dir "$1")" "$(lab_subnet_env "$1")"; do
 		[ ! -e "$path" ] || { find "$path"; return 1; }

@@ -151,7 +151,7 @@ gone() {
 	local path
 	! ip -n "$(lab_node "$1")" -o link | grep flannel || return
 	! at "$1" nft list tables | grep weft || return
-	! at "$1" bpftool net show | grep -F weft_ || return
+	no_programs "$1" || return
 	for path in "$(pin_dir "$1")" "$(lab_state "$1")" "$(lab_subnet_env "$1")"; do
 		[ ! -e "$path" ] || { echo "there is $path"; return 1; }
 	done

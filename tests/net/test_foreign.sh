@@ -56,11 +56,6 @@ take_over() {
 
 warm() { pings 1p1 10.244.2.2 && within 2 endpoint_known 1 && within 2 endpoint_known 2; }
 
-no_program_of_weft() {
-	local net
-	net=$(at 1 bpftool net show) && ! grep -F weft_ <<< "$net"
-}
-
 if ! linux_since 6.6; then
 	skip "programs of others beside weft's" "no TCX before Linux 6.6"
 	exit
@@ -93,8 +88,9 @@ for how in tcx clsact; do
 	check "$how: another agent takes over" take_over $how
 	# shellcheck disable=SC2086
 	check "$how: those in front of it still see all" sees $front -- $ROUNDS overlay_fast
-	check "$how: the agent stops and cleans up" eval "lab_agent_stop 1 && weft_on 1 cleanup"
-	check "$how: nothing of weft is left on a hook" no_program_of_weft
+	check "$how: the agent stops and cleans up" eval \
+		"lab_agent_stop 1 && has_programs 1 && weft_on 1 cleanup"
+	check "$how: nothing of weft is left on a hook" no_programs 1
 	check "$how: all programs of others still run at the wire" \
 		sees xdp wire wire2 wire_filter -- $PINGS underlay
 	check "$how: and at the pod's port" sees port port2 port_filter -- $PINGS outside
