@@ -412,30 +412,55 @@ static int repair_maps(struct datapath *dp)
 
 	bpf_object__for_each_map(map, dp->skel->obj)
 	{
+		int map_err;
+
 		if (datapath_pin_holds(dp, map))
 			continue;
-		err = pins_mount();
-		if (err == 0)
-			err = datapath_make_dirs(dp->dir);
-		if (err == 0)
-			err = datapath_pin_map(dp, map);
-		if (err)
-			return log_err(err, "map %s cannot be pinned again", bpf_map__name(map));
-		log_warn("map %s was not pinned: pinned again", bpf_map__name(map));
+		map_err = datapath_pin_map(dp, map);
+		if (map_err == 0)
+			log_warn("map %s was not pinned: pinned again", bpf_map__name(map));
+		err = err ? err : map_err;
 	}
-	return 0;
+	return err;
 }
 
-/* Without a place for pins, programs would go again as soon as they came. */
+/* Without a place for its pin, a link would go again as soon as it came; a filter needs none. */
+static int repair_hooks(struct datapath *dp, bool place)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < dp->n_attachments; i++) {
+		const struct attachment *a = &dp->attachments[i];
+		int hook_err = 0;
+
+		if ((place || !a->link) && !holds_program(dp, a))
+			hook_err = repair_hook(dp, a);
+		err = err ? err : hook_err;
+	}
+	return err;
+}
+
+static void note_fault(const char *fault, void *arg)
+{
+	(void)fault;
+	*(bool *)arg = true;
+}
+
+/* What cannot be mended keeps nothing else from it. A bpffs that went is for others to mount. */
 static void repair(void *arg)
 {
 	struct datapath *dp = arg;
-	int err = repair_maps(dp);
+	bool faulty = false;
+	int err = 0, hook_err = 0;
 
-	for (size_t i = 0; i < dp->n_attachments && err == 0; i++)
-		if (!holds_program(dp, &dp->attachments[i]))
-			err = repair_hook(dp, &dp->attachments[i]);
-	loop_timer_arm(dp->repair_timer, err ? RETRY_MS : REPAIR_MS, 0);
+	datapath_each_fault(dp, note_fault, &faulty);
+	if (faulty) {
+		int place = datapath_make_dirs(dp->dir);
+
+		err = place ? place : repair_maps(dp);
+		hook_err = repair_hooks(dp, place == 0);
+	}
+	loop_timer_arm(dp->repair_timer, err || hook_err ? RETRY_MS : REPAIR_MS, 0);
 }
 
 int datapath_maintain(struct datapath *dp, struct loop *loop)

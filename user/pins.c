@@ -92,11 +92,6 @@ bool pins_has_bpffs(void)
 	return is_bpffs(BPFFS) || (!in_init_mount_ns() && is_bpffs(INIT_BPFFS));
 }
 
-int pins_mount(void)
-{
-	return find_bpffs() ? 0 : -ENODEV;
-}
-
 static int path_below(const char *root, const char *state_dir, char *out, size_t len)
 {
 	bool usual = strcmp(state_dir, "/run/weft") == 0;

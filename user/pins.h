@@ -22,9 +22,6 @@ int pins_locate(const char *state_dir, char *out, size_t len);
 /* The same if it exists, else -ENOENT, or -EACCES where we may not look. Mounts nothing. */
 int pins_find(const char *state_dir, char *out, size_t len);
 
-/* Mount a bpffs again if the one that pins_locate() found has been unmounted. */
-int pins_mount(void);
-
 /*
  * Create path with mode 0700 or check that it is a directory, ours and private.
  * -EPERM: it belongs to somebody else or is open to others.

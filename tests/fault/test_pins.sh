@@ -174,6 +174,28 @@ hidden_tun() {
 		[ ! -e "$(pin_dir 1)" ] && lab_agent_stop 1
 }
 
+# As init/weft.service has it: of a bpffs our directory alone
+in_unit() {
+	local dir
+	dir=$(pin_dir 1)
+	mkdir "$WORK/bpf" && mount -t bpf bpf "$WORK/bpf" -o mode=0700 && mkdir -m 700 "$WORK/bpf/weft" &&
+		mount -t tmpfs none /sys/fs/bpf && mkdir "$dir" && mount --bind "$WORK/bpf/weft" "$dir" &&
+		start_here && all_maps && all_links || return
+	within 10 is_whole one 1 || { is_whole one 1; return 1; }
+	within 3 fast_both_ways
+}
+
+# A map and a hook that cannot be mended keep no other from it
+amid_broken() {
+	local state tun port pid
+	state=$(map_pin 1 state) tun=$(echo "$(pin_dir 1)"/links/enter-*)
+	port=$(echo "$(pin_dir 1)"/links/port-*) pid=$(agent_pid 1)
+	kill -s STOP "$pid" && rm "$state" "$tun" "$port" "$(map_pin 1 members)" &&
+		mkdir "$state" "$tun" && kill -s CONT "$pid" || return
+	within 8 [ -f "$port" ] && within 8 [ -f "$(dirname "$state")/members" ] &&
+		tells 1 "map state is not pinned" && rmdir "$state" "$tun" && within 8 is_whole one 1
+}
+
 # Programs of others
 
 # others_see N: each of those in front of ours counts so many packets more
@@ -208,6 +230,7 @@ check "one with another name is there while no agent runs: one start puts its ow
 	replaced nameless
 check "readiness tells of a link" told "links/port-*" "hook port on veth1 does not hold our program"
 check "readiness tells of a map" told "maps*/state" "map state is not pinned"
+check "what cannot be mended keeps nothing else from it" amid_broken
 
 check "programs of others in front and behind" amid_others
 check "amid others: all links go" still_amid_others mended all_links
@@ -228,3 +251,5 @@ check "bpffs is unmounted: datapath tun ends the programs" in_mounts unmounted_t
 check "pins are removed by hand: cleanup finds the filters" filters_cleanup
 check "pins are process 1's, out of sight: datapath tun ends the programs, and removes them" \
 	in_mounts hidden_tun
+check "of a bpffs only the directory is in sight: all pins go: the agent puts them back" \
+	in_mounts in_unit
