@@ -51,6 +51,7 @@ struct agent {
 	uint32_t vtep_ifindex; /* of the kernel's receiver of `format`; 0: none */
 	struct rules *rules; /* NULL in tier tun and where nothing is approved by the host */
 	bool liberal; /* conntrack was strict before us */
+	uint16_t fou_port; /* that FOU was given, by an agent before us perhaps; 0: none */
 	struct masquerade *masquerade; /* NULL: neither of its rules is wanted, or can be had */
 	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */
 	uint32_t uplink_ifindex; /* where the uplink program is attached */

@@ -25,11 +25,21 @@ bool receive_has_kernel(const struct agent *a, enum weft_format format)
 	return a->vtep_ifindex && a->format == format;
 }
 
+static void delete_fou(struct agent *a)
+{
+	if (fou_dev_delete(a->nl, a->opt->tun, a->fou_port) || !a->fou_port)
+		return;
+	a->fou_port = 0;
+	tier_remember(a);
+}
+
 static int open_vtep(struct agent *a)
 {
 	if (a->format == WEFT_FORMAT_VXLAN)
 		return vxlan_dev_open(a->nl, a->opt->tun, a->conf.vxlan_port, a->own.vtep.mac,
 				      &a->vtep_ifindex);
+	if (a->fou_port && a->fou_port != a->conf.port)
+		delete_fou(a);
 	return fou_dev_open(a->nl, a->opt->tun, a->conf.port, &a->vtep_ifindex);
 }
 
@@ -37,6 +47,8 @@ static int start_vtep(struct agent *a)
 {
 	if (a->format == WEFT_FORMAT_VXLAN)
 		return vxlan_dev_start(a->nl, a->vtep_ifindex);
+	a->fou_port = a->conf.port;
+	tier_remember(a);
 	return fou_dev_start(a->nl, a->vtep_ifindex, a->conf.port);
 }
 
@@ -44,7 +56,7 @@ static void delete_vteps(struct agent *a)
 {
 	a->vtep_ifindex = 0;
 	vxlan_dev_delete(a->nl, a->opt->tun);
-	fou_dev_delete(a->nl, a->opt->tun);
+	delete_fou(a);
 }
 
 /* FOU keeps the port for itself: not where the agent is to send from it. */
@@ -74,7 +86,7 @@ void receive_prepare(struct agent *a)
 		return;
 	}
 	if (a->format == WEFT_FORMAT_VXLAN)
-		fou_dev_delete(a->nl, a->opt->tun);
+		delete_fou(a);
 	else
 		vxlan_dev_delete(a->nl, a->opt->tun);
 	err = open_vtep(a);

@@ -117,7 +117,7 @@ static int release_port(uint16_t port)
 	int err = open_fou(&fou);
 
 	if (err || !has_port(&fou, port))
-		return err;
+		return err == -ENOENT ? 0 : err;
 	return change_port(&fou, FOU_CMD_DEL, port);
 }
 
@@ -175,7 +175,7 @@ int fou_dev_open(struct nl *nl, const char *tun, uint16_t port, uint32_t *ifinde
 	if (err == 0)
 		err = check_kernel();
 	if (err == 0 && rtnl_link_port(nl, name, IFLA_IPTUN_ENCAP_DPORT) != port)
-		err = fou_dev_delete(nl, tun);
+		err = fou_dev_delete(nl, tun, 0);
 	if (err == 0 && rtnl_link_get(nl, 0, name, &link) == -ENODEV)
 		err = create(nl, name, port);
 	if (err == 0)
@@ -197,7 +197,7 @@ int fou_dev_start(struct nl *nl, uint32_t ifindex, uint16_t port)
 	return err || has_port(&fou, port) ? err : change_port(&fou, FOU_CMD_ADD, port);
 }
 
-int fou_dev_delete(struct nl *nl, const char *tun)
+int fou_dev_delete(struct nl *nl, const char *tun, uint16_t started)
 {
 	char name[IF_NAMESIZE];
 	uint16_t port;
@@ -206,7 +206,7 @@ int fou_dev_delete(struct nl *nl, const char *tun)
 	if (name_device(tun, name))
 		return 0;
 	port = rtnl_link_port(nl, name, IFLA_IPTUN_ENCAP_DPORT);
-	if (port)
-		err = release_port(port);
+	if (port || started)
+		err = release_port(port ? port : started);
 	return err ? err : rtnl_link_delete(nl, name);
 }

@@ -22,7 +22,10 @@
 int fou_dev_open(struct nl *nl, const char *tun, uint16_t port, uint32_t *ifindex);
 /* -EADDRINUSE: the port is another program's. */
 int fou_dev_start(struct nl *nl, uint32_t ifindex, uint16_t port);
-/* Device and port. 0 when there is none. */
-int fou_dev_delete(struct nl *nl, const char *tun);
+/*
+ * Device and port: the one that the device tells of, or, where somebody else deleted it, the one
+ * that fou_dev_start() was given (0: none). 0 when there is none.
+ */
+int fou_dev_delete(struct nl *nl, const char *tun, uint16_t started);
 
 #endif

@@ -151,14 +151,15 @@ pid_t state_dir_holder(const char *dir)
 	return 0;
 }
 
-int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal)
+int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal,
+		       uint16_t fou_port)
 {
 	char path[PATH_MAX];
 	_free_ char *text = NULL;
 	int err = -ENOMEM;
-	json_t *made =
-		json_pack("{s:s, s:s, s:s, s:b}", "tun", options->tun, "subnet_file",
-			  options->subnet_file, "pin_dir", pin_dir, "conntrack_liberal", liberal);
+	json_t *made = json_pack("{s:s, s:s, s:s, s:b, s:i}", "tun", options->tun, "subnet_file",
+				 options->subnet_file, "pin_dir", pin_dir, "conntrack_liberal",
+				 liberal, "fou_port", (int)fou_port);
 
 	path_of(options->state_dir, "made", path);
 	text = made ? json_dumps(made, JSON_INDENT(2)) : NULL;
@@ -221,13 +222,18 @@ bool state_dir_is_new(const struct options *options)
 	       if_nametoindex(options->tun) == 0;
 }
 
-bool state_dir_recall_liberal(const char *dir)
+static uint16_t recalled_port(const json_t *made)
+{
+	return (uint16_t)json_integer_value(json_object_get(made, "fou_port"));
+}
+
+void state_dir_recall(const char *dir, bool *liberal, uint16_t *fou_port)
 {
 	json_t *made = recall(dir);
-	bool liberal = json_is_true(json_object_get(made, "conntrack_liberal"));
 
+	*liberal = json_is_true(json_object_get(made, "conntrack_liberal"));
+	*fou_port = recalled_port(made);
 	json_decref(made);
-	return liberal;
 }
 
 static int teardown_pins(const struct options *options, const json_t *made)
@@ -259,7 +265,7 @@ static void remove_files(const char *dir)
 		log_warn("%s: %s", dir, strerror(errno));
 }
 
-static int teardown_devices(const char *tun)
+static int teardown_devices(const char *tun, uint16_t fou_port)
 {
 	struct nl *nl = NULL;
 	int err = nl_open(0, &nl);
@@ -269,7 +275,7 @@ static int teardown_devices(const char *tun)
 	if (err == 0)
 		err = vxlan_dev_delete(nl, tun);
 	if (err == 0)
-		err = fou_dev_delete(nl, tun);
+		err = fou_dev_delete(nl, tun, fou_port);
 	nl_close(nl);
 	port_guard_delete(tun); /* Refused only where there can be none. */
 	masquerade_delete(tun);
@@ -282,7 +288,7 @@ int state_dir_teardown(const struct options *options)
 {
 	json_t *made = recall(options->state_dir);
 	int err = teardown_pins(options, made);
-	int dev = teardown_devices(recalled(made, "tun", options->tun));
+	int dev = teardown_devices(recalled(made, "tun", options->tun), recalled_port(made));
 
 	/* After the programs: until then flows come back to conntrack in the middle. */
 	if (json_is_true(json_object_get(made, "conntrack_liberal")))

@@ -8,6 +8,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 
 #include "options.h"
@@ -29,14 +30,16 @@ void state_dir_unlock(int *lock_fd);
 pid_t state_dir_holder(const char *dir);
 
 /*
- * Remember device, subnet file and pins before they are made, and whether conntrack is made liberal
- * by us. Where that fails (-errno), cleanup has its flags only.
+ * Remember device, subnet file and pins before they are made, whether conntrack is made liberal by
+ * us, and the port that FOU is given (0: none). Where that fails (-errno), cleanup has its flags
+ * only.
  */
-int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal);
+int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal,
+		       uint16_t fou_port);
 /* Is there nothing that an earlier agent made, nor a device of that name? */
 bool state_dir_is_new(const struct options *options);
-/* Did the last agent change that setting? */
-bool state_dir_recall_liberal(const char *dir);
+/* Did the last agent change that setting, and which port did it give to FOU? */
+void state_dir_recall(const char *dir, bool *liberal, uint16_t *fou_port);
 /* Where the last agent put its pins, or would have. -ENOENT when it made none. */
 int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len);
 

@@ -119,6 +119,10 @@ receive_fou() {
 	check "receive udp by kernel: cleaned up" eval "lab_agent_stop 2 &&
 		lab_agent_start 2 && lab_agent_stop 2 && weft_on 2 cleanup --tun flannel0 &&
 		! ip -n $LAB-n2 link show flannel0-fou && ! ip -n $LAB-n2 fou show | grep -q 8285"
+	check "receive udp by kernel: cleaned up where somebody deleted its device" eval "
+		lab_agent_start 2 && lab_agent_stop 2 && ip -n $LAB-n2 link del flannel0-fou &&
+		ip -n $LAB-n2 fou show | grep -q 8285 && weft_on 2 cleanup &&
+		! ip -n $LAB-n2 fou show | grep -q 8285"
 	check "receive udp by kernel: a peer of format ipip" eval "lab_up --mtu $PLAIN_MTU &&
 		kernel_end_ipip && kernel_store ipip && lab_agent_start 1 --format udp &&
 		status_is 1 receive kernel && serve 1p1 2p1"
