@@ -60,7 +60,10 @@ int64_t attached_link(const char *pin, uint32_t ifindex);
 
 /* Add our filter, or replace its program in one step. */
 int attach_clsact(uint32_t ifindex, enum weft_hook hook, int prog_fd);
-/* Remove our filter, and the qdisc when no filter is left on it. 0 when there is none. */
+/*
+ * Remove our filter, and the qdisc when no filter is left on it, whoever made it: the kernel does
+ * not know, and one of ours that stayed would cost each packet of the device. 0 when there is none.
+ */
 int detach_clsact(uint32_t ifindex, enum weft_hook hook);
 /* Id of the program of our filter, or -errno. */
 int64_t attached_clsact(uint32_t ifindex, enum weft_hook hook);
