@@ -93,6 +93,14 @@ static int table_open(const char *state_dir, struct table *t)
 	return 0;
 }
 
+/* Jiffies. One that was given since the table's clock was read is new. */
+static uint32_t age_of(const struct table *t, const struct weft_approved *by)
+{
+	uint32_t age = t->jiffies - by->since;
+
+	return age <= INT32_MAX ? age : 0;
+}
+
 static const char *approval_text(const struct table *t, const struct weft_flow *flow,
 				 const struct weft_approved *by)
 {
@@ -102,14 +110,14 @@ static const char *approval_text(const struct table *t, const struct weft_flow *
 		return "unapproved";
 	if (by->generation != t->state->generation)
 		return "generation";
-	return t->jiffies && t->jiffies - by->since > ttl ? "stale" : "approved";
+	return t->jiffies && age_of(t, by) > ttl ? "stale" : "approved";
 }
 
 static json_t *age_json(const struct table *t, const struct weft_approved *by)
 {
 	if (!by->generation || !t->jiffies)
 		return json_null();
-	return json_integer((t->jiffies - by->since) / t->jiffies_per_s);
+	return json_integer(age_of(t, by) / t->jiffies_per_s);
 }
 
 static const char *protocol_text(uint8_t protocol)
