@@ -351,14 +351,20 @@ int apply_device(struct agent *a)
 	return write_subnet_file(a);
 }
 
+/* No packet meets a configuration whose routes are not there. */
+static int fill_maps(struct agent *a)
+{
+	int again = apply_routes(a), err = again < 0 ? again : apply_config(a);
+
+	return err == 0 && again ? apply_routes(a) : err;
+}
+
 int apply_all(struct agent *a)
 {
 	int err;
 
 	if (a->datapath) {
-		err = apply_routes(a);
-		if (err == 0)
-			err = apply_config(a);
+		err = fill_maps(a);
 		if (err)
 			return err;
 	}

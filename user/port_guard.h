@@ -33,7 +33,7 @@ int port_guard_open(struct loop *loop, const struct port_guard_config *config,
 void port_guard_close(struct port_guard *guard);
 /* Replaces the known ports and endpoints, in one transaction. 0 or -EIO, logged. */
 int port_guard_set(struct port_guard *guard, const struct endpoints *eps);
-/* Adds what was refused since the table was made, by WEFT_COUNTER(); nothing if it is unreadable. */
+/* Adds what was refused since the table was made, by WEFT_COUNTER(); nothing if it is away. */
 void port_guard_count(struct port_guard *guard, struct weft_counter counters[WEFT_COUNTER_MAX]);
 /* Remove the table; 0 when there is none. */
 int port_guard_delete(const char *tun);

@@ -10,7 +10,8 @@
  * named __be* are in network byte order, all others in host order.
  *
  * Atomicity. Programs read these maps without locks while the agent writes them:
- *  (1) A cell of `routes` is one aligned 32-bit word, stored atomically through mmap.
+ *  (1) A cell of `routes` is one aligned 32-bit word, stored atomically through mmap. Where network
+ *      or cell_shift change, all cells are WEFT_ROUTE_LPM until the new configuration is in force.
  *  (2) A peer slot is written only while no cell and no prefix refers to it, and is reused only
  *      after an RCU grace period; a change of a peer is a new slot and a flip of its cells.
  *  (3) An endpoint is invalidated (ifindex = 0), a grace period passes, then it is rewritten and

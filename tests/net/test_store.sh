@@ -747,6 +747,26 @@ address_checks() {
 	check "address: and back" eval "readdress 192.0.2.77 192.0.2.1 && replace good && within 15 status_is 1 public_ip 192.0.2.1"
 }
 
+# The table's cells mean other addresses: agents start anew, and no packet is led astray meanwhile.
+
+cells_change() {
+	local i n1 n2 state
+	for i in 1 2 3 4 5; do
+		for state in "edit .SubnetLen=26" good; do
+			n1=$(log_count 1 'ready: subnet') n2=$(log_count 2 'ready: subnet')
+			# shellcheck disable=SC2086 # a command
+			replace $state && within 10 log_reached 'ready: subnet' $((n1 + 1)) $((n2 + 1)) || return
+		done
+	done
+}
+
+cells_checks() {
+	check "cells: flows" eval "flow_start 1p1 2p1 && flow_start 2p1 1p1"
+	check "cells: of another size and back, five times" cells_change
+	check "cells: no datagram was lost" eval \
+		"flow_end 1p1 2p1 && flow_end 2p1 1p1 && flow_whole 1p1 2p1 && flow_whole 2p1 1p1"
+}
+
 check "agents get ready" pair bpf bpf
 jq -c . "$STORE" > "$WORK/good"
 replace good
@@ -763,5 +783,6 @@ check "a change that nothing announces is found" unwatched_is_noticed
 check "a file replaced while the agent is stopped is found" stopped_catches_up
 check "the lab's file again, once more" takes 3 good
 address_checks
+cells_checks
 sizes
 shapes

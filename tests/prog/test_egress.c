@@ -115,7 +115,7 @@ static const struct egress_case cases[] = {
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .len_delta = -1),
 	PORT_DROP(SPOOFED_LOCAL, .saddr = IN(1, 3), .daddr = IP(8, 8, 8, 8), .len_delta = -1),
 	PORT_SLOW(BAD_IP4, .saddr = IN(2, 3), .len_delta = -1),
-	/* What peers would decapsulate; inside the overlay it is one pod's business with another. */
+	/* What peers would decapsulate; inside the overlay it is two pods' business. */
 	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285),
 	PORT_DROP(SPOOFED_LOCAL, .daddr = IP(8, 8, 8, 8), .dport = 8285),
 	PORT_DROP(SPOOFED_LOCAL, .daddr = OUT(2), .dport = 8285, .payload = 8),

@@ -25,6 +25,7 @@
 
 static struct map_fds fds;
 static struct maps *maps;
+static uint8_t shift; /* by which a reader of the maps finds cells */
 
 static int make(enum bpf_map_type type, uint32_t key, uint32_t value, uint32_t n, uint32_t flags)
 {
@@ -55,6 +56,7 @@ static int set_up(void **state)
 		.counters = -1,
 	};
 	maps = NULL;
+	shift = SHIFT;
 	return fds.state < 0 ? 0 : maps_open(&fds, &maps);
 }
 
@@ -105,7 +107,7 @@ static void set_peer(uint32_t public_ip, uint8_t mac)
 static uint32_t slot_at(const struct datapath_route *r)
 {
 	struct weft_prefix key = {.prefixlen = 32, .addr = htonl(r->addr)};
-	uint32_t cell = (r->addr - NETWORK) >> SHIFT, slot = 0;
+	uint32_t cell = (r->addr - NETWORK) >> shift, slot = 0;
 
 	assert_int_equal(bpf_map_lookup_elem(fds.routes, &cell, &slot), 0);
 	if (slot == WEFT_ROUTE_LPM)
@@ -199,6 +201,42 @@ static void slots_are_nobody_elses(void **state)
 	}
 }
 
+static void set_config(uint8_t cell_shift)
+{
+	const struct weft_config config = {
+		.flags = WEFT_CONFIG_READY, .network = NETWORK, .cell_shift = cell_shift};
+
+	assert_int_equal(maps_set_config(maps, &config), 0);
+}
+
+/* Under the old configuration and the new one alike, until the latter is in force. */
+static void cells_of_another_size_lead_nobody_astray(void **state)
+{
+	const struct datapath_route routes[] = {route(2, PEER_A), route(3, PEER_B),
+						half(4, PEER_A)};
+	const uint8_t shifts[] = {SHIFT, SHIFT - 2};
+
+	(void)state;
+	NEED_MAPS();
+	set_config(SHIFT);
+	set_routes(routes, 2);
+	assert_int_equal(maps_set_routes(maps, NETWORK, SHIFT - 2, routes, 3), 1);
+	for (uint8_t mac = 1; mac < 4; mac++) {
+		set_peer(PEER_A, mac);
+		for (size_t i = 0; i < 6; i++) {
+			shift = shifts[i % 2];
+			leads(&routes[i / 2], routes[i / 2].public_ip == PEER_A ? mac : 0);
+		}
+	}
+	set_config(SHIFT - 2);
+	assert_int_equal(maps_set_routes(maps, NETWORK, SHIFT - 2, routes, 3), 0);
+	shift = SHIFT - 2;
+	for (size_t i = 0; i < 3; i++)
+		leads(&routes[i], routes[i].public_ip == PEER_A ? 3 : 0);
+	assert_int_equal(bpf_map_get_next_key(fds.prefixes, NULL, &(struct weft_prefix){}),
+			 -ENOENT);
+}
+
 /* No room for its prefixes */
 static void failed_plan_leaves_no_trace(void **state)
 {
@@ -225,6 +263,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(all_leases_follow_their_peer, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(lease_comes_and_goes, set_up, tear_down),
 		cmocka_unit_test_setup_teardown(slots_are_nobody_elses, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(cells_of_another_size_lead_nobody_astray, set_up,
+						tear_down),
 		cmocka_unit_test_setup_teardown(failed_plan_leaves_no_trace, set_up, tear_down),
 	};
 
