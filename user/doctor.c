@@ -157,7 +157,7 @@ static void take_status(struct doctor *d)
 	snprintf(d->bridge, sizeof(d->bridge), "%s", text_at(d->status, "bridge"));
 	snprintf(d->uplink, sizeof(d->uplink), "%s", text_at(d->status, "uplink"));
 	d->subnet = address_at(d->status, "subnet");
-	d->public_ip = address_at(d->status, "public_ip");
+	d->local = address_at(d->status, "local_ip");
 	d->mtu = number_at(d->status, "mtu");
 	d->port = (uint16_t)number_at(d->status, "port");
 	d->vxlan_port = (uint16_t)number_at(d->status, "vxlan_port");
@@ -218,7 +218,7 @@ static void take_pins(struct doctor *d)
 		return;
 	d->known = d->bpf = true;
 	d->subnet = cfg->subnet;
-	d->public_ip = ntohl(cfg->local_ip);
+	d->local = ntohl(cfg->local_ip);
 	d->port = ntohs(cfg->port);
 	d->vxlan_port = ntohs(cfg->vxlan_port);
 	if (rtnl_link_get(d->nl, cfg->tun_ifindex, NULL, &link) == 0) {

@@ -5,6 +5,7 @@
 #include "conntrack.h"
 #include "doctor_priv.h"
 #include "format.h"
+#include "ipsec.h"
 #include "masquerade.h"
 #include "nft.h"
 #include "sysctl.h"
@@ -197,6 +198,37 @@ static void check_forward_policy(struct doctor *d)
 	doctor_done(d, "forward_policy");
 }
 
+static bool is_encrypted(const struct doctor *d, const struct doctor_peer *peer,
+			 const struct ipsec_policy *policies, size_t n)
+{
+	uint16_t port = peer->format == WEFT_FORMAT_VXLAN ? d->vxlan_port : d->port;
+	uint8_t protocol = format_protocol(peer->format);
+
+	for (size_t i = 0; i < n; i++)
+		if (ipsec_covers(&policies[i], d->local, peer->public_ip, protocol,
+				 protocol == IPPROTO_UDP ? port : 0))
+			return true;
+	return false;
+}
+
+static void check_ipsec(struct doctor *d)
+{
+	_free_ struct ipsec_policy *policies = NULL;
+	size_t n = 0;
+
+	if (d->bpf && ipsec_read(&policies, &n))
+		doctor_warn(d, "ipsec", "policies", "run weft doctor as root",
+			    "without privilege policies of IPsec cannot be looked at");
+	for (size_t i = 0; i < d->n_peers; i++)
+		if (is_encrypted(d, &d->peers[i], policies, n))
+			doctor_fail(d, "ipsec", doctor_ip(d->peers[i].public_ip),
+				    "use --datapath tun, or encrypt by a device, such as "
+				    "WireGuard's or an xfrm interface",
+				    "a policy encrypts what goes there, and the fast path, which "
+				    "meets no policy, sends it as it is");
+	doctor_done(d, "ipsec");
+}
+
 void doctor_host(struct doctor *d)
 {
 	check_forwarding(d);
@@ -206,6 +238,7 @@ void doctor_host(struct doctor *d)
 	check_forward_policy(d);
 	if (!d->known)
 		return;
+	check_ipsec(d);
 	check_device(d);
 	check_pods(d);
 	check_ways(d);

@@ -43,8 +43,7 @@ struct doctor {
 	bool known; /* what follows, from the agent or its pins */
 	bool bpf; /* tier */
 	char tun[IF_NAMESIZE], bridge[IF_NAMESIZE], uplink[IF_NAMESIZE];
-	uint32_t subnet, public_ip; /* own ones, host byte order */
-	uint32_t local; /* that the uplink has: not public_ip behind NAT */
+	uint32_t subnet, local; /* own ones, host byte order; local: the uplink's address */
 	uint32_t mtu; /* of the overlay; 0: not known */
 	uint16_t port, vxlan_port;
 	char pin_dir[PATH_MAX / 2]; /* "": none */

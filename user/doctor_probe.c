@@ -387,24 +387,6 @@ static void probe_underlay(struct prober *p)
 
 /* Beginning. */
 
-/* The published address, unless NAT gives it to what the uplink's own sends. */
-static uint32_t find_local(struct doctor *d)
-{
-	_free_ struct rtnl_addr *all = NULL;
-	uint32_t uplink = if_nametoindex(d->uplink), first = 0;
-	size_t n = 0;
-
-	if (rtnl_addr_dump(d->nl, &all, &n))
-		n = 0;
-	for (size_t i = 0; i < n; i++) {
-		if (all[i].addr == d->public_ip)
-			return d->public_ip;
-		if (!first && all[i].ifindex == uplink)
-			first = all[i].addr;
-	}
-	return first ? first : d->public_ip;
-}
-
 static bool can_probe(struct doctor *d, struct prober *p)
 {
 	if (!d->known || (!d->bpf && !d->status)) {
@@ -413,7 +395,6 @@ static bool can_probe(struct doctor *d, struct prober *p)
 		return false;
 	}
 	p->overlay = open_from(SOCK_RAW, IPPROTO_ICMP, d->subnet);
-	d->local = find_local(d);
 	p->underlay = open_from(SOCK_RAW, IPPROTO_ICMP, d->local);
 	if (p->overlay == -EPERM || p->underlay == -EPERM)
 		doctor_warn(d, "probes", "peers", "run weft doctor as root, or with CAP_NET_RAW",

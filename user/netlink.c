@@ -77,6 +77,11 @@ int nl_open_generic(struct nl **out)
 	return open_bus(NETLINK_GENERIC, 0, out);
 }
 
+int nl_open_xfrm(struct nl **out)
+{
+	return open_bus(NETLINK_XFRM, 0, out);
+}
+
 void nl_close(struct nl *nl)
 {
 	if (!nl)

@@ -14,8 +14,9 @@ typedef int (*nl_fn)(const struct nlmsghdr *nlh, void *arg);
 
 /* groups: bit mask of 1 << (RTNLGRP_x - 1); 0 for a socket used for requests only. */
 int nl_open(uint32_t groups, struct nl **out);
-/* Generic netlink instead, for requests only. */
+/* Generic netlink, or that of IPsec, instead, for requests only. */
 int nl_open_generic(struct nl **out);
+int nl_open_xfrm(struct nl **out);
 void nl_close(struct nl *nl);
 int nl_fd(const struct nl *nl);
 

@@ -130,17 +130,18 @@ static json_t *report_status(const struct agent *a)
 	json_t *not_ready = report_not_ready(a);
 
 	return json_pack(
-		"{s:s, s:s, s:s, s:b, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o,"
+		"{s:s, s:s, s:s, s:b, s:o, s:o, s:o, s:i, s:o, s:i, s:o, s:o, s:o, s:o, s:o,"
 		" s:I, s:i, s:s, s:s, s:i, s:s, s:s, s:i, s:o, s:o, s:o}",
 		"datapath", a->datapath ? "bpf" : "tun", "format", format_name(a->format),
 		"approve", a->opt->approve == APPROVE_HOST ? "host" : "none", "ready",
 		json_array_size(not_ready) == 0, "subnet", prefix_json(a->own.subnet), "public_ip",
-		ip_json(a->public_ip), "mtu", (int)a->mtu, "network", prefix_json(a->conf.network),
-		"port", (int)a->conf.port, "uplink", text_json(up->ifname), "tun",
-		text_json(a->tun.ifname), "bridge", text_json(a->opt->bridge), "store",
-		text_json(a->opt->store), "store_error", text_json(a->store_error), "leases",
-		(json_int_t)a->conf.n_leases, "pid", (int)getpid(), "version", WEFT_VERSION,
-		"tun_io", a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch", "tun_queues",
+		ip_json(a->public_ip), "local_ip", ip_json(up->addr), "mtu", (int)a->mtu, "network",
+		prefix_json(a->conf.network), "port", (int)a->conf.port, "uplink",
+		text_json(up->ifname), "tun", text_json(a->tun.ifname), "bridge",
+		text_json(a->opt->bridge), "store", text_json(a->opt->store), "store_error",
+		text_json(a->store_error), "leases", (json_int_t)a->conf.n_leases, "pid",
+		(int)getpid(), "version", WEFT_VERSION, "tun_io",
+		a->opt->tun_io == TUN_IO_PLAIN ? "plain" : "batch", "tun_queues",
 		(int)a->tun.n_queues, "tun_offloads", overlay_dev_offloads(&a->tun), "receive",
 		receive_name(a), "vxlan_port", (int)a->conf.vxlan_port, "not_ready", not_ready,
 		"hooks", report_hooks(a), "registry", report_store(a));

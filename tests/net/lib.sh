@@ -120,6 +120,26 @@ pair() {
 	done
 }
 
+# translate: the router of a routed lab gives node 1 another address for its peers, one for one, and
+# the store has that
+PUBLISHED=203.0.113.1
+translate() {
+	in_ns "$LAB-rt" nft -f - <<-END || return
+		table ip nat {
+			chain prerouting {
+				type nat hook prerouting priority dstnat;
+				ip daddr $PUBLISHED dnat to 192.0.2.1
+			}
+			chain postrouting {
+				type nat hook postrouting priority srcnat;
+				ip saddr 192.0.2.1 snat to $PUBLISHED
+			}
+		}
+	END
+	jq --arg ip $PUBLISHED '.Leases[0].PublicIP = $ip' "$(lab_dir)/store.json" > "$WORK/store" &&
+		mv "$WORK/store" "$(lab_dir)/store.json"
+}
+
 # place_ns PLACE: a node "1", a pod "1p1" or the switch "sw"
 place_ns() {
 	case $1 in

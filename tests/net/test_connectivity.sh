@@ -87,27 +87,9 @@ for a in 1 2 3; do
 done
 
 # Behind a router that gives node 1 another address for its peers: each way, both tiers
-PUBLISHED=203.0.113.1
-
-translated() {
-	in_ns "$LAB-rt" nft -f - <<-END
-		table ip nat {
-			chain prerouting {
-				type nat hook prerouting priority dstnat;
-				ip daddr $PUBLISHED dnat to 192.0.2.1
-			}
-			chain postrouting {
-				type nat hook postrouting priority srcnat;
-				ip saddr 192.0.2.1 snat to $PUBLISHED
-			}
-		}
-	END
-	jq --arg ip $PUBLISHED '.Leases[0].PublicIP = $ip' "$(lab_dir)/store.json" > "$WORK/store" &&
-		mv "$WORK/store" "$(lab_dir)/store.json"
-}
 
 behind_nat() {
-	lab_up --routed && translated &&
+	lab_up --routed && translate &&
 		lab_agent_start 1 --datapath "$1" --public-ip $PUBLISHED &&
 		lab_agent_start 2 --datapath "$1"
 }
