@@ -74,7 +74,7 @@ struct datapath_route { /* a lease as the maps see it; host byte order */
 /*
  * routes: no overlaps, in any order; those of one public_ip share its header. cell_shift as in
  * weft_config. Applies the difference only. A peer that stays keeps its header; a new one starts
- * unresolved. 1: the configuration in force is of another network or cell_shift, and they suit both;
+ * unresolved. 1: the configuration in force is of another network or cell_shift; they suit both, so
  * call again when the one that comes next is in force.
  */
 int datapath_set_routes(struct datapath *dp, uint32_t network, uint8_t cell_shift,

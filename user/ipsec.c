@@ -20,8 +20,7 @@ static bool encrypts(const struct nlmsghdr *nlh)
 {
 	const struct nlattr *attr;
 
-	mnl_attr_for_each(attr, nlh, sizeof(struct xfrm_userpolicy_info))
-	{
+	mnl_attr_for_each (attr, nlh, sizeof(struct xfrm_userpolicy_info)) {
 		if (mnl_attr_get_type(attr) == XFRMA_TMPL)
 			return true;
 	}
