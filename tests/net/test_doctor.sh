@@ -181,8 +181,7 @@ fault "a smaller way" "warn mtu 192.0.2.2" \
 	"at 1 ip route add 192.0.2.2 dev wire0 mtu 1400 && within 2 way_is 1400" \
 	"at 1 ip route del 192.0.2.2 && within 2 way_is 1500"
 fault "an orphan" "fail orphan lo" orphan "at 1 tc qdisc del dev lo clsact"
-fault "a pin gone" "fail pins wire0" 'mv "$(uplink_pin)" "$(uplink_pin)x"' \
-	'mv "$(uplink_pin)x" "$(uplink_pin)"'
+fleeting "a pin gone" "fail pins wire0" 'rm "$(uplink_pin)"'
 fleeting "a hook gone" "fail hook wire0" 'bpftool link detach pinned "$(uplink_pin)"'
 fault "a stale MAC" "fail stale_mac 192.0.2.2" stale_mac fresh_mac
 fault "a peer that is deaf" "fail peer 192.0.2.2" deaf_2 hearing_2
