@@ -143,7 +143,7 @@ struct weft_config {
 	__be16 port; /* UDP port of format udp */
 	__u16 pad0;
 	__u32 tun_ifindex;
-	__u32 uplink_ifindex;
+	__u32 uplink_ifindex; /* for doctor, who may have to do without the agent */
 	__u8 bridge_mac[6]; /* destination MAC of routed pod traffic; zero = no bridge yet */
 	__u16 pad1;
 	__u32 aggregate_ifindex; /* device that merges TCP segments, 0 = none */
