@@ -101,11 +101,15 @@ exact_text() {
 		"$WORK/text" && [ "$(wc -l < "$WORK/text")" = 1 ]
 }
 
+# has_told NAME RECORDS: so many at least
+has_told() { [ "$(jq -c .hook "$WORK/$1" | wc -l)" -ge "$2" ]; }
+
 # What nobody may send: the forger is named, wherever he was refused
 forged() {
 	trace forged 1 -j --verdict drop || return
 	inject 2 dev=wire0 src=10.244.2.2 dst=10.244.1.2 outer_src=192.0.2.99 outer_dst=192.0.2.1 \
 		eth_dst="$(mac 1 wire0)" count=3 || return
+	within 3 has_told forged 3 # else what is shown below is not enough
 	trace_end forged || return
 	jq -c '[.hook, .reason, .src, .dst, .dst_port, .outer_src]' "$WORK/forged" |
 		sort | uniq -c | tee "$WORK/got"
