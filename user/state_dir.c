@@ -10,7 +10,6 @@
 #include <sys/file.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
-#include <time.h>
 
 #include "aggregator.h"
 #include "conntrack.h"
@@ -81,21 +80,6 @@ static int open_lock(const char *path, int *out)
 	return 0;
 }
 
-/* Whoever has just got the lock writes its pid at once. */
-static void read_pid(int fd, char *pid, size_t size)
-{
-	const struct timespec rest = {.tv_nsec = 10000000};
-	ssize_t n = pread(fd, pid, size - 1, 0);
-
-	for (int i = 0; i < 10 && n == 0; i++) {
-		nanosleep(&rest, NULL);
-		n = pread(fd, pid, size - 1, 0);
-	}
-	if (n <= 0)
-		pid[0] = '?';
-	pid[n > 0 ? n : 1] = '\0';
-}
-
 int state_dir_lock(const char *dir, bool cleanup, int *lock_fd)
 {
 	char path[PATH_MAX], pid[16];
@@ -110,8 +94,10 @@ int state_dir_lock(const char *dir, bool cleanup, int *lock_fd)
 	if (err)
 		return err;
 	if (flock(fd, LOCK_EX | LOCK_NB)) {
-		read_pid(fd, pid, sizeof(pid));
-		return log_err(-EBUSY, "%s: another agent is running, pid %s", dir, pid);
+		/* What the file says may still be of one that was killed. */
+		snprintf(pid, sizeof(pid), "%d", state_dir_holder(dir));
+		return log_err(-EBUSY, "%s: another agent is running, pid %s", dir,
+			       strcmp(pid, "0") ? pid : "?");
 	}
 	snprintf(pid, sizeof(pid), "%d", getpid());
 	if (ftruncate(fd, 0) || write(fd, pid, strlen(pid)) < 0)
