@@ -97,49 +97,57 @@ void rig_configure(uint32_t flags)
 	cluster_put(put, flags);
 }
 
-void rig_accept(uint16_t formats)
+static struct weft_state state_read(void)
 {
 	struct weft_state st;
 	uint32_t zero = 0;
 
 	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
+	return st;
+}
+
+static void state_write(const struct weft_state *st)
+{
+	uint32_t zero = 0;
+
+	set(skel->maps.state, &zero, st);
+}
+
+void rig_accept(uint16_t formats)
+{
+	struct weft_state st = state_read();
+
 	st.half[st.active].formats = formats;
-	set(skel->maps.state, &zero, &st);
+	state_write(&st);
 	cluster_put_formats(put);
 }
 
 void rig_resize_cells(uint32_t shift, uint32_t addr)
 {
-	struct weft_state st;
-	uint32_t zero = 0;
+	struct weft_state st = state_read();
 
 	cluster_clear_routes(put);
 	cluster_put_route(put, (addr - IN(0, 0)) >> shift, 1);
-	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
 	st.half[st.active].cell_shift = shift;
-	set(skel->maps.state, &zero, &st);
+	state_write(&st);
 }
 
 void rig_set_network(uint32_t network)
 {
-	struct weft_state st;
-	uint32_t zero = 0;
+	struct weft_state st = state_read();
 
-	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
 	st.half[st.active].network = network;
-	set(skel->maps.state, &zero, &st);
+	state_write(&st);
 }
 
 void rig_flip_state(void)
 {
-	struct weft_state st;
-	uint32_t zero = 0;
+	struct weft_state st = state_read();
 
-	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
 	st.half[!st.active] = st.half[st.active];
 	memset(&st.half[st.active], 0, sizeof(st.half[0]));
 	st.active = !st.active;
-	set(skel->maps.state, &zero, &st);
+	state_write(&st);
 }
 
 /* All values of all CPUs, in one go where the kernel can: 5.13 and later. */
@@ -233,14 +241,12 @@ void rig_forget_approvals(void)
 
 void rig_set_age(uint32_t ttl_tcp, uint32_t ttl_other, uint32_t generation)
 {
-	struct weft_state st;
-	uint32_t zero = 0;
+	struct weft_state st = state_read();
 
-	must(bpf_map_lookup_elem(bpf_map__fd(skel->maps.state), &zero, &st), "state");
 	st.ttl_tcp = ttl_tcp;
 	st.ttl_other = ttl_other;
 	st.generation = generation;
-	set(skel->maps.state, &zero, &st);
+	state_write(&st);
 }
 
 bool rig_flow_of(enum rig_program program, size_t overhead, const struct frame *frame,
