@@ -422,7 +422,8 @@ void endpoints_each_port(const struct endpoints *e, void (*fn)(uint32_t ifindex,
 {
 	const struct port *p;
 
-	for (size_t i = 0; i < PORT_BUCKETS; i++)
-		LIST_FOREACH(p, &e->ports[i], in_bucket)
-	fn(p->ifindex, arg);
+	for (size_t i = 0; i < PORT_BUCKETS; i++) {
+		for (p = LIST_FIRST(&e->ports[i]); p; p = LIST_NEXT(p, in_bucket))
+			fn(p->ifindex, arg);
+	}
 }
