@@ -21,7 +21,7 @@ struct rules {
 	struct nl *rtnl;
 	struct loop_timer *settle, *poll;
 	bool pending;
-	uint64_t legacy;
+	struct rules_legacy legacy;
 };
 
 static void changed(void *arg)
@@ -62,12 +62,9 @@ static void on_rtnl(void *arg)
 static void on_poll(void *arg)
 {
 	struct rules *r = arg;
-	uint64_t now;
 
-	if (rules_legacy_hash(&now) || now == r->legacy)
-		return;
-	r->legacy = now;
-	changed(r);
+	if (rules_legacy_look(&r->legacy) > 0)
+		changed(r);
 }
 
 static int watch_routes(struct rules *r)
@@ -81,7 +78,7 @@ static int watch_routes(struct rules *r)
 
 static void warn(int err, const char *what)
 {
-	if (err)
+	if (err < 0)
 		log_warn("changes of %s are not noticed (%s): use weft flows flush", what,
 			 strerror(-err));
 }
@@ -103,7 +100,7 @@ int rules_watch(struct loop *loop, loop_fn fn, void *arg, struct rules **out)
 	}
 	warn(nft_watch_open(loop, 0, changed, r, &r->nft), "nftables");
 	warn(watch_routes(r), "routes");
-	warn(rules_legacy_hash(&r->legacy), "legacy iptables");
+	warn(rules_legacy_look(&r->legacy), "legacy iptables");
 	loop_timer_arm(r->poll, LEGACY_POLL_MS, LEGACY_POLL_MS);
 	*out = r;
 	return 0;
@@ -119,5 +116,6 @@ void rules_close(struct rules *r)
 	if (r->rtnl)
 		loop_remove(r->loop, nl_fd(r->rtnl));
 	nl_close(r->rtnl);
+	rules_legacy_free(&r->legacy);
 	free(r);
 }

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /*
- * A table of the old iptables as the kernel gives it: nothing behind it is read, and its counters,
- * which move with every packet, change no hash.
+ * A table of the old iptables as the kernel gives it: nothing behind it is read, counters that have
+ * grown change nothing, one that has gone back does, and so does a rule.
  */
 #include "fuzz.h"
 
@@ -29,24 +29,60 @@ static size_t entry_at(const struct ipt_get_entries *table, size_t at, struct ip
 		       : 0;
 }
 
+static struct rules_legacy look(const struct ipt_get_entries *table)
+{
+	struct rules_legacy seen = {.hash = FNV_BASIS};
+
+	CHECK(add_entries(&seen, table) == 0);
+	return seen;
+}
+
+static bool as_before(const struct rules_legacy *before, const struct ipt_get_entries *table)
+{
+	struct rules_legacy now = look(table);
+	bool is_same = same(before, &now);
+
+	rules_legacy_free(&now);
+	return is_same;
+}
+
+static void set_packets(struct ipt_get_entries *table, size_t at, uint64_t packets)
+{
+	struct ipt_entry entry;
+
+	memcpy(&entry, (char *)table->entrytable + at, sizeof(entry));
+	entry.counters = (struct xt_counters){.pcnt = packets, .bcnt = 77 * packets};
+	memcpy((char *)table->entrytable + at, &entry, sizeof(entry));
+}
+
+static void check_changes(struct ipt_get_entries *table, size_t last)
+{
+	struct rules_legacy before = look(table);
+
+	set_packets(table, last, 6);
+	CHECK(!as_before(&before, table));
+	set_packets(table, last, 8);
+	CHECK(as_before(&before, table));
+	((char *)table->entrytable)[last] ^= 1; /* a rule's source address */
+	CHECK(!as_before(&before, table));
+	rules_legacy_free(&before);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	_free_ struct ipt_get_entries *table = make(data, size);
-	uint64_t hash = hash_entries(FNV_BASIS, table);
+	struct rules_legacy seen = look(table);
 	struct ipt_entry entry;
 	size_t n, last = 0, covered = 0;
 
 	for (size_t at = 0; (n = entry_at(table, at, &entry)); at += n) {
-		entry.counters.pcnt++;
-		entry.counters.bcnt += 77;
-		memcpy((char *)table->entrytable + at, &entry, sizeof(entry));
+		set_packets(table, at, 7);
 		last = at;
-		covered = at + n;
+		covered++;
 	}
-	CHECK(hash_entries(FNV_BASIS, table) == hash);
-	if (covered) {
-		((char *)table->entrytable)[last] ^= 1; /* a rule's source address */
-		CHECK(hash_entries(FNV_BASIS, table) != hash);
-	}
+	CHECK(seen.n_rules == covered);
+	if (covered)
+		check_changes(table, last);
+	rules_legacy_free(&seen);
 	return 0;
 }

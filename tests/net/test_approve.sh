@@ -294,6 +294,7 @@ policy_checks() {
 	check "$dialect: a policy under load: fast before" fast_under_load
 	check "$dialect: it holds within $wait s" holds_within "$dialect" "$wait"
 	check "$dialect: and stays so" rests
+	check "$dialect: it holds when it was away for a moment" holds_again "$dialect" "$wait"
 	check "$dialect: without it the flow goes on, fast" goes_on "$dialect"
 }
 
@@ -321,6 +322,10 @@ fast_under_load() {
 }
 
 holds_within() { policy add "$1" && sleep "$2" && rests; }
+
+# The load has met the rule for longer than the time from look to look.
+holds_again() { sleep 1.2 && policy del "$1" && within 1 moves && holds_within "$@"; }
+
 goes_on() {
 	local rc=0
 	policy del "$1" && within 3 moves && within 3 fast_now || rc=1
