@@ -318,7 +318,7 @@ fast_under_load() {
 		dev=eth0 sports=1 eth_dst=02:00:0a:f4:01:01 src=10.244.1.2 dst=10.244.2.2 \
 		> "$WORK/load" 2>&1 &
 	LOAD=$!
-	within 2 moves && mark 1 && sleep 0.5 && [ "$(gained 1 port fast ok)" -gt 3000 ]
+	within 2 moves && mark 1 && within 3 fast_by 3000
 }
 
 holds_within() { policy add "$1" && sleep "$2" && rests; }
@@ -334,7 +334,8 @@ goes_on() {
 	return $rc
 }
 
-fast_now() { mark 1 && sleep 0.2 && [ "$(gained 1 port fast ok)" -gt 1000 ]; }
+fast_now() { mark 1 && within 1 fast_by 1000; }
+fast_by() { [ "$(gained 1 port fast ok)" -gt "$1" ]; }
 
 # conntrack
 
