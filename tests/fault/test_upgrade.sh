@@ -64,7 +64,7 @@ is_whole() {
 # what is counted, before and afterwards, makes all of it
 replaced() {
 	local nodes=$1 build=$2 sig=$3 i before
-	local ASKS_FEW=500 # while one hook's program has the one version's approvals, another's the other
+	local ASKS_FEW=1000 # while one hook's program has the one version's approvals, another's the other
 	shift 3
 	before=$(link_ids 1; link_ids 2)
 	mark && idle_start && load_start || return
