@@ -49,6 +49,7 @@ static struct {
 	uint8_t setup;
 	const struct forward_table *table;
 	int fail; /* errno of what is sent next */
+	bool is_out; /* the last packet came from the device */
 	bool from[256]; /* who has sent, by the last byte of the address */
 	uint64_t tun, tun_accepted,
 		tun_odd; /* packets; odd: with a virtio header that asks for work */
@@ -217,6 +218,7 @@ static ssize_t tun_take(uint8_t *buf, size_t room, struct virtio_net_hdr *vnet)
 		errno = EAGAIN;
 		return -1;
 	}
+	run.is_out = true;
 	run.tun++;
 	if (vnet && how & MERGED)
 		run.tun_odd++;
@@ -261,6 +263,7 @@ static ssize_t socket_take(enum weft_format format, struct msghdr *msg)
 		errno = EAGAIN;
 		return -1;
 	}
+	run.is_out = false;
 	how = take8(&run.in);
 	run.fail = how & FAIL ? 1 + take8(&run.in) : 0;
 	peer = PEER(take8(&run.in) % 5);
@@ -311,7 +314,8 @@ static void check_to_tun(const uint8_t *p, size_t len)
 	uint32_t saddr = word(p + 12);
 
 	CHECK(is_whole(p, len) && (size_t)(p[2] << 8 | p[3]) == len);
-	if (saddr == ICMP_SOURCE && p[9] == IPPROTO_ICMP && p[1] == 0xc0) {
+	if (run.is_out) {
+		CHECK(saddr == ICMP_SOURCE && p[1] == 0xc0);
 		check_icmp(p, len);
 		return;
 	}
