@@ -13,6 +13,7 @@ declare -A NUMBER=([EPERM]=1 [EINTR]=4 [E2BIG]=7 [ENOMEM]=12 [EBUSY]=16 [ENOSPC]
 declare -A TEXT=([EPERM]="Operation not permitted" [EINTR]="Interrupted system call"
 	[E2BIG]="Argument list too long" [ENOMEM]="Cannot allocate memory"
 	[EBUSY]="Device or resource busy" [ENOSPC]="No space left on device")
+FLOW_S=3600 # 1,500 faults under one load
 
 ready() {
 	pair bpf bpf && known_both && remember one 1

@@ -80,7 +80,7 @@ replaced() {
 in_mounts() {
 	local state rc=0
 	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN FAULTBIN WORK STORE \
-		FLOW_PORT FLOW_RATE SLOWNESS ASKS ASKS_FEW)
+		FLOW_PORT FLOW_RATE FLOW_S SLOWNESS ASKS ASKS_FEW)
 	timeout 120 unshare --pid --mount --fork --kill-child --mount-proc bash -c \
 		"$state; declare -A FLOW_SENDER FLOW_RECEIVER; own_bpffs && $*" || rc=$?
 	rm -f "$(lab_dir)/n1.pid"

@@ -324,6 +324,7 @@ count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
 FLOW_PORT=7001
 # Datagrams a second, unless told
 FLOW_RATE=$((10000 / SLOWNESS))
+FLOW_S=${FLOW_S:-900} # at most
 declare -A FLOW_SENDER FLOW_RECEIVER
 
 # flow_start FROM TO [RATE]: until flow_end, one flow to a pod at a time
@@ -340,7 +341,7 @@ flow_start() {
 	FLOW_RECEIVER[$flow]=$!
 	within 3 grep -q listening "$out" || return
 	nsenter --net="/run/netns/$(place_ns "$1")" -- \
-		"$NETBIN/flow" send "$(addr "$2")" $FLOW_PORT "${3:-$FLOW_RATE}" 900 \
+		"$NETBIN/flow" send "$(addr "$2")" $FLOW_PORT "${3:-$FLOW_RATE}" "$FLOW_S" \
 		< /dev/null > "$out.sent" 2>&1 &
 	FLOW_SENDER[$flow]=$!
 }

@@ -227,7 +227,7 @@ wire_port() {
 exec_outlived() {
 	local state rc=0
 	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN WORK STORE FLOW_PORT \
-		FLOW_RATE SLOWNESS ASKS ASKS_FEW)
+		FLOW_RATE FLOW_S SLOWNESS ASKS ASKS_FEW)
 	timeout 60 unshare --pid --mount --fork --kill-child --mount-proc \
 		bash -c "$state; declare -A FLOW_SENDER FLOW_RECEIVER; exec_outlived_inside" || rc=$?
 	rm -f "$(lab_dir)/n1.pid" # of a process in there, out here it may be anybody's
