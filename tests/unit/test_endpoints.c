@@ -299,14 +299,21 @@ static void test_hint_finds_a_pod_that_never_spoke(void **state)
 static void test_forged_hints_are_bounded(void **state)
 {
 	struct rig *r = one_pod(state);
+	int asked;
 
 	for (int round = 0; round < 1000; round++) {
 		for (uint32_t host = 0; host < 300; host++)
 			endpoints_hint(r->endpoints, IP(10, 1, 0, 0) + host, 7);
 	}
 	rig_run_for(r, 500);
-	/* Ten at once, ten each tenth of a second, and some slack. */
-	assert_in_range(output_lines("ip neigh show dev cni0"), 30, 90);
+	/* Ten at once, ten each tenth of a second at most, and some slack. */
+	asked = output_lines("ip neigh show dev cni0");
+	assert_in_range(asked, 10, 90);
+	for (int i = 0; i < 50 && asked < 30; i++) {
+		rig_run_for(r, 100);
+		asked = output_lines("ip neigh show dev cni0");
+	}
+	assert_true(asked >= 30);
 	assert_false(output_has("ip neigh show", "10.1.1."));
 	assert_false(output_has("ip neigh show", "10.1.0.0 "));
 	assert_false(output_has("ip neigh show", "10.1.0.1 "));
