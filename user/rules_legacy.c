@@ -40,9 +40,10 @@ static int reserve(struct rules_legacy *look, size_t more)
 static int add_entries(struct rules_legacy *look, const struct ipt_get_entries *table)
 {
 	const char *start = (const char *)table->entrytable;
-	int err = reserve(look, table->size / sizeof(struct ipt_entry));
 
-	for (size_t at = 0; err == 0 && at + sizeof(struct ipt_entry) <= table->size;) {
+	if (reserve(look, table->size / sizeof(struct ipt_entry)))
+		return -ENOMEM;
+	for (size_t at = 0; at + sizeof(struct ipt_entry) <= table->size;) {
 		struct ipt_entry entry;
 
 		memcpy(&entry, start + at, sizeof(entry));
@@ -55,7 +56,7 @@ static int add_entries(struct rules_legacy *look, const struct ipt_get_entries *
 					entry.next_offset - sizeof(entry));
 		at += entry.next_offset;
 	}
-	return err;
+	return 0;
 }
 
 /* The kernel refuses when the table has changed its size since it was asked: a change, too. */

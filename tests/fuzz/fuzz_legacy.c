@@ -55,10 +55,13 @@ static void set_packets(struct ipt_get_entries *table, size_t at, uint64_t packe
 	memcpy((char *)table->entrytable + at, &entry, sizeof(entry));
 }
 
-static void check_changes(struct ipt_get_entries *table, size_t last)
+/* seen: before every counter was set */
+static void check_changes(const struct rules_legacy *seen, struct ipt_get_entries *table,
+			  size_t last)
 {
 	struct rules_legacy before = look(table);
 
+	CHECK(before.hash == seen->hash);
 	set_packets(table, last, 6);
 	CHECK(!as_before(&before, table));
 	set_packets(table, last, 8);
@@ -82,7 +85,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	}
 	CHECK(seen.n_rules == covered);
 	if (covered)
-		check_changes(table, last);
+		check_changes(&seen, table, last);
 	rules_legacy_free(&seen);
 	return 0;
 }
