@@ -226,7 +226,7 @@ within 5 pod_known
 remember pod 1
 points "a pod comes" under_load each_point new_pod pod
 lab_pod_del 1 2
-check "another port" eval "on_port 8999 && within 3 known_both && remember port 1"
+check "another port" eval "on_port 8999 && within 10 known_both && remember port 1"
 points "the port changes, and all starts anew" each_point other_port port
 check "the old port" on_port 8285
 points "cleanup" each_point cleanup one

@@ -5,6 +5,8 @@
 # program of ours on each hook again, with the pinned maps, and those of others still run.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
+# shellcheck source=../net/lives.sh
+. "$(dirname "$0")/../net/lives.sh"
 
 RATE=1000 # datagrams a second and way, where the slow path has to do
 
@@ -75,20 +77,10 @@ replaced() {
 
 # A mount namespace of our own, whose first process we are, with a bpffs of our own
 
-# in_mounts COMMAND…: functions of this script. All processes end with it, and what it noted of them
-# are numbers that out here are anybody's.
-in_mounts() {
-	local state rc=0
-	state=$(declare -f; declare -p LAB LAB_ROOT LAB_NODES WEFT NETBIN FAULTBIN WORK STORE \
-		FLOW_PORT FLOW_RATE FLOW_S SLOWNESS ASKS ASKS_FEW)
-	timeout 120 unshare --pid --mount --fork --kill-child --mount-proc bash -c \
-		"$state; declare -A FLOW_SENDER FLOW_RECEIVER; own_bpffs && $*" || rc=$?
-	rm -f "$(lab_dir)/n1.pid"
-	return $rc
-}
+# on_bpffs COMMAND…: functions of this script, with a bpffs that nobody else sees
+on_bpffs() { in_mounts "own_bpffs && $*"; }
 
 own_bpffs() {
-	while umount -l /sys/fs/bpf 2> /dev/null; do :; done
 	mount -t bpf bpf /sys/fs/bpf -o mode=0700 && mkdir -p "$WORK/held"
 }
 
@@ -99,11 +91,7 @@ out_of_sight() {
 }
 
 start_here() {
-	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && within 3 fast_both_ways
-}
-
-fast_both_ways() {
-	mark && pings 1p1 10.244.2.2 20 && gained_flow 1 port 20 && gained_flow 1 uplink 20
+	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && within 10 fast_both_ways
 }
 
 # The agent may not mount one, but it has what was pinned
@@ -112,7 +100,7 @@ unmounted_running() {
 		within 3 tells 1 "map state is not pinned" && fast_flow_alone || return
 	mount -t bpf bpf /sys/fs/bpf -o mode=0700
 	within 10 is_whole one 1 || { is_whole one 1; return 1; }
-	load_lossless && within 3 fast_both_ways
+	load_lossless && within 10 fast_both_ways
 }
 
 # Nothing was slow for a while
@@ -127,7 +115,7 @@ unmounted_dead() {
 	lab_agent_stop 1 KILL
 	out_of_sight && sleep 0.3 && lab_agent_start 1 --datapath bpf || return
 	within 5 is_whole one 1 || { is_whole one 1; return 1; }
-	load_lossless && within 3 fast_both_ways
+	load_lossless && within 10 fast_both_ways
 }
 
 # An empty one over it, as an init system may mount it late
@@ -182,7 +170,7 @@ in_unit() {
 		mount -t tmpfs none /sys/fs/bpf && mkdir "$dir" && mount --bind "$WORK/bpf/weft" "$dir" &&
 		start_here && all_maps && all_links || return
 	within 10 is_whole one 1 || { is_whole one 1; return 1; }
-	within 3 fast_both_ways
+	within 10 fast_both_ways
 }
 
 # A map and a hook that cannot be mended keep no other from it
@@ -240,16 +228,16 @@ check "amid others: the directory goes while no agent runs" \
 lab_agent_stop 1
 check "the node is cleaned up" weft_on 1 cleanup
 check "bpffs is unmounted, the agent runs: its links go on, and are pinned when there is one again" \
-	in_mounts unmounted_running
+	on_bpffs unmounted_running
 check "cleaned up" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && no_programs 1'
-check "bpffs is unmounted while no agent runs: the same" in_mounts unmounted_dead
+check "bpffs is unmounted while no agent runs: the same" on_bpffs unmounted_dead
 check "cleaned up again" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && no_programs 1'
-check "another bpffs comes over it: the same, and cleanup ends them" in_mounts mounted_over
-check "bpffs is unmounted: cleanup finds the links" in_mounts unmounted_cleanup
+check "another bpffs comes over it: the same, and cleanup ends them" on_bpffs mounted_over
+check "bpffs is unmounted: cleanup finds the links" on_bpffs unmounted_cleanup
 check "cleaned up once more" eval 'lab_agent_stop 1 KILL; weft_on 1 cleanup && no_programs 1'
-check "bpffs is unmounted: datapath tun ends the programs" in_mounts unmounted_tun
+check "bpffs is unmounted: datapath tun ends the programs" on_bpffs unmounted_tun
 check "pins are removed by hand: cleanup finds the filters" filters_cleanup
 check "pins are process 1's, out of sight: datapath tun ends the programs, and removes them" \
-	in_mounts hidden_tun
+	on_bpffs hidden_tun
 check "of a bpffs only the directory is in sight: all pins go: the agent puts them back" \
-	in_mounts in_unit
+	on_bpffs in_unit

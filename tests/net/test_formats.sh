@@ -20,7 +20,7 @@ talks() {
 	serve 1p1 2p1 || return
 	for a in 1 2; do
 		b=$((3 - a))
-		check "$1: ping from pod $a" within 5 pings ${a}p1 "$(addr ${b}p1)"
+		check "$1: ping from pod $a" within 10 pings ${a}p1 "$(addr ${b}p1)"
 		check "$1: TCP from pod $a" tcp ${a}p1 "$(addr ${b}p1)" $BYTES
 		# shellcheck disable=SC2086 # a list of words
 		check "$1: UDP from pod $a" udp ${a}p1 "$(addr ${b}p1)" $SIZES
@@ -475,7 +475,7 @@ migration() {
 	check "migration: udp" eval "for i in $MESH; do member \$i --datapath bpf || exit; done"
 	for i in $MESH; do pod_add "$i"; done
 	for i in $MESH; do
-		check "migration: pod $i" within 5 pings "${i}p1" "$(addr "$((i % 4 + 1))p1")"
+		check "migration: pod $i" within 10 pings "${i}p1" "$(addr "$((i % 4 + 1))p1")"
 	done
 	check "migration: traffic" mesh_start
 	for format in vxlan ipip udp; do

@@ -71,7 +71,7 @@ both_start() {
 }
 
 traffic() {
-	within 3 pings 1p1 "$(addr 2p1)" 1 && udp 1p1 "$(addr 2p1)" 50x100 50x1400 &&
+	within 10 pings 1p1 "$(addr 2p1)" 1 && udp 1p1 "$(addr 2p1)" 50x100 50x1400 &&
 		tcp 1p1 "$(addr 2p1)" $((4 << 20)) && tcp 2p1 "$(addr 1p1)" $((4 << 20))
 }
 

@@ -30,7 +30,7 @@ talks() {
 	serve 1p1 2p1 || return
 	for a in 1 2; do
 		b=$((3 - a))
-		check "$1: ping from pod $a" within 5 pings ${a}p1 "$(addr ${b}p1)"
+		check "$1: ping from pod $a" within 10 pings ${a}p1 "$(addr ${b}p1)"
 		check "$1: TCP from pod $a" tcp ${a}p1 "$(addr ${b}p1)" $BYTES
 		# shellcheck disable=SC2086 # a list of words
 		check "$1: UDP from pod $a" udp ${a}p1 "$(addr ${b}p1)" $SIZES
