@@ -152,7 +152,7 @@ moves() {
 	local name="{hook=\"$1\",verdict=\"$2\",reason=\"ok\"}" packets bytes
 	packets=$(sample 1 "weft_packets_total$name") && bytes=$(sample 1 "weft_bytes_total$name") ||
 		return
-	at 1p1 ping -q -e 77 -c 50 -i 0.01 -W 2 10.244.2.2 || return
+	at 1p1 ping -q -e 77 -c 50 -i 0.02 -W 2 10.244.2.2 || return
 	packets=$(($(sample 1 "weft_packets_total$name") - packets))
 	bytes=$(($(sample 1 "weft_bytes_total$name") - bytes))
 	echo "$packets packets, $bytes bytes"

@@ -131,44 +131,6 @@ fast() { fast_to 10.244.2.2; }
 
 # Reloads under traffic
 
-# pings_start: a ping each millisecond, both ways, until pings_lossless
-pings_start() {
-	nsenter --net="/run/netns/$(place_ns 1p1)" -- ping -n -q -i 0.001 -W 1 -w 900 10.244.2.2 \
-		> "$WORK/load1" 2>&1 < /dev/null &
-	LOAD1=$!
-	nsenter --net="/run/netns/$(place_ns 2p1)" -- ping -n -q -i 0.001 -W 1 -w 900 10.244.1.2 \
-		> "$WORK/load2" 2>&1 < /dev/null &
-	LOAD2=$!
-}
-
-# Whoever ends a ping cuts off the last reply; SIGQUIT asks it for its figures so far.
-all_answered() {
-	kill -QUIT "$1" && sleep 0.02 || return
-	tr '\r' '\n' < "$2" | awk '/ packets, / { split($1, n, "/") }
-		END { exit !(n[1] > 0 && n[1] == n[2]) }'
-}
-
-# pings_lossless: no ping is without its answer
-pings_lossless() {
-	local i rc=0 pids=("$LOAD1" "$LOAD2")
-	for i in 1 2; do
-		within 2 all_answered "${pids[i - 1]}" "$WORK/load$i" || rc=1
-		kill -INT "${pids[i - 1]}"
-		wait "${pids[i - 1]}"
-		tail -n 3 "$WORK/load$i"
-		! grep -E 'duplicates|errors|corrupted' "$WORK/load$i" || rc=1
-	done
-	return $rc
-}
-
-# pings_dense RELOADS: ten packets went each way for each, as each ping's requests and the other's
-# replies go the same way
-pings_dense() {
-	cat "$WORK/load1" "$WORK/load2" | awk -v enough=$((10 * $1)) '
-		/transmitted/ { n += $1 }
-		END { print n, "packets each way of", enough; exit !(n >= enough) }'
-}
-
 # only_fast: what rose since the mark, but for ARP, the bridge's IGMP and what asks for leave
 only_fast() {
 	local i
@@ -254,10 +216,9 @@ reloads() {
 reload_checks() {
 	local label=$1 n=$2 state=$3
 	mark
-	pings_start
+	check "$label: flows" load_start
 	check "$label: $n reloads are taken one by one" reloads "$n" "$state"
-	check "$label: $n reloads lose no packet" pings_lossless
-	check "$label: of ten each way for each reload" pings_dense "$n"
+	check "$label: $n reloads lose no packet" load_lossless
 	check "$label: all packets were fast" only_fast
 	check "$label: the last state is in force" in_force
 }
@@ -622,27 +583,27 @@ sizes() {
 	check "the nodes of large tables have a way" far_nodes
 	check "10.0.0.0/8 with two leases: agents start anew" takes 5 two_of_8
 	check "10.0.0.0/8: fast" warm
-	pings_start
+	check "65,536 leases: flows" load_start
 	check_loaded "65,536 leases" full 18 0
 	check_loaded "65,536 leases, all with other subnets" full 18 1
-	check "65,536 leases: nothing is lost meanwhile" pings_lossless
+	check "65,536 leases: nothing is lost meanwhile" load_lossless
 	check "65,536 leases: in force, whole" in_force 1
 	check "65,536 leases: that many routes" routes_are 1 65536
 	check "65,536 leases: pods talk fast" fast
 	check "65,536 leases: each address goes to its owner" reaches \
 		10.0.0.1 198.18.0.1 10.0.255.9 198.18.1.0 10.100.7.77 198.18.100.8 \
 		10.243.255.255 198.18.244.0 10.255.254.3 198.18.255.255 10.255.255.1 198.18.0.0
-	pings_start
+	check "65,536 leases, all of other nodes: flows" load_start
 	check_loaded "65,536 leases, all of other nodes" full 19 0
-	check "65,536 leases, all of other nodes: nothing is lost meanwhile" pings_lossless
+	check "65,536 leases, all of other nodes: nothing is lost meanwhile" load_lossless
 	check "65,536 leases, all of other nodes: in force, whole" in_force 1
 	check "65,536 leases, all of other nodes: each address goes to its owner" reaches \
 		10.0.0.1 198.19.0.0 10.100.7.77 198.19.100.7 10.255.255.1 198.19.255.255
 	check "65,536 leases, all of other nodes: no complaint" \
 		sh -c "! grep -E 'not applied|full' '$(lab_log 1)' '$(lab_log 2)'"
-	pings_start
+	check "back to two leases: flows" load_start
 	check_loaded "back to two leases in place" two_of_8
-	check "back to two leases: nothing is lost meanwhile" pings_lossless
+	check "back to two leases: nothing is lost meanwhile" load_lossless
 	check "back to two leases: in force, whole" in_force
 	check "back to two leases: fast" fast
 	check "65,536 leases of a /28: agents start anew" takes 30 full_28
@@ -761,10 +722,9 @@ cells_change() {
 }
 
 cells_checks() {
-	check "cells: flows" eval "flow_start 1p1 2p1 && flow_start 2p1 1p1"
+	check "cells: flows" load_start
 	check "cells: of another size and back, five times" cells_change
-	check "cells: no datagram was lost" eval \
-		"flow_end 1p1 2p1 && flow_end 2p1 1p1 && flow_whole 1p1 2p1 && flow_whole 2p1 1p1"
+	check "cells: no datagram was lost" load_lossless
 }
 
 check "agents get ready" pair bpf bpf

@@ -253,7 +253,7 @@ static void tables_replaced_under_traffic(void **state)
 
 		forward_set_table(rig.fwd, rig_table(i % 2 ? PEER_B : PEER_A));
 		while (i % 100 == 0 && flood.from_tun == seen)
-			sched_yield();
+			usleep(50);
 	}
 	atomic_store(&flood.stop, true);
 	pthread_join(thread, NULL);
