@@ -271,11 +271,13 @@ static void probe(struct endpoints *e, struct slot *s)
 		bridge_neigh_use(e->nl, e->bridge, eps_slot_addr(e, s));
 }
 
+/* A probe takes a neighbour for what it was: what has happened to it since is read first. */
 static void on_probe_timer(void *arg)
 {
 	struct endpoints *e = arg;
 	struct slot *s;
 
+	on_watch(e);
 	for (int i = 0; i < PROBE_BATCH; i++) {
 		s = eps_dequeue(e);
 		if (!s) {

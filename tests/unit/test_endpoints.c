@@ -283,6 +283,18 @@ static void test_permanent_neighbour_stays_permanent(void **state)
 	assert_true(output_has("ip neigh show dev cni0", "PERMANENT"));
 }
 
+static void test_neighbour_made_permanent_before_its_turn(void **state)
+{
+	struct rig *r = one_pod(state);
+
+	/* The turn has come when the kernel is told, and the agent has yet to hear of that. */
+	endpoints_hint(r->endpoints, IP(10, 1, 0, 2), 0);
+	usleep(300 * 1000);
+	run("ip neigh replace 10.1.0.2 lladdr 02:00:00:00:00:02 dev cni0 nud permanent");
+	expect(r, "");
+	assert_true(output_has("ip neigh show dev cni0", "PERMANENT"));
+}
+
 static void test_hint_finds_a_pod_that_never_spoke(void **state)
 {
 	struct rig *r = *state;
@@ -515,6 +527,8 @@ int main(void)
 						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_permanent_neighbour_stays_permanent, rig_setup,
 						rig_teardown),
+		cmocka_unit_test_setup_teardown(test_neighbour_made_permanent_before_its_turn,
+						rig_setup, rig_teardown),
 		cmocka_unit_test_setup_teardown(test_hint_finds_a_pod_that_never_spoke, rig_setup,
 						rig_teardown),
 		cmocka_unit_test_setup_teardown(test_forged_hints_are_bounded, rig_setup,
