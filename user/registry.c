@@ -55,7 +55,10 @@ static int refuse(char *error, const char *reason)
 	return -EINVAL;
 }
 
-/* "fd00:9:17::-64", as flannel appends it of a node with both families. */
+/*
+ * "fd00:9:17::-64", as flannel appends it of a node with both families; "::10.0.0.0" is an address,
+ * too, and no key to flannel.
+ */
 static bool is_key6(const char *text)
 {
 	const char *dash = strrchr(text, '-');
@@ -63,7 +66,7 @@ static bool is_key6(const char *text)
 	struct in6_addr addr;
 	size_t digits;
 
-	if (!dash || (size_t)(dash - text) >= sizeof(host))
+	if (!dash || (size_t)(dash - text) >= sizeof(host) || strchr(text, '.'))
 		return false;
 	memcpy(host, text, (size_t)(dash - text));
 	host[dash - text] = '\0';
