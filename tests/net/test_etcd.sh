@@ -352,14 +352,15 @@ calm_end() {
 	[ $((spent * 100)) -lt "$ms" ] && [ "$said" -le $((${1:-1} + 12 * ms / 60000)) ]
 }
 
-# fault NAME BREAK HEAL HEALED: broken for a while, then everybody has to see within 10 s what is
+# fault NAME BREAK HEAL HEALED [LINES]: broken for a while, in which an agent that hears of it late
+# says so many lines at once; then everybody has to see within 10 s what is
 fault() {
 	local name=$1
 	check "$name: traffic" eval "flow_start 1p1 2p1 $RATE && flow_start 2p1 1p1 $RATE"
 	check "$name: it happens" eval "$2"
 	calm_start
 	sleep "$AWAY"
-	check "$name: the agent is calm" calm_end
+	check "$name: the agent is calm" calm_end "${5:-1}"
 	check "$name: it is over" eval "$3"
 	check "$name: seen within 10 s" within 10 eval "$4"
 	check "$name: no datagram was lost" eval "flow_end 1p1 2p1 $RATE && flow_end 2p1 1p1 $RATE &&
@@ -418,7 +419,7 @@ faults() {
 	fault "changes compacted" "hole" compacted sees_late
 	late_goes > /dev/null
 	fault "registry empty" 'etcd_stop && rm -rf "$WORK/etcd" && etcd_start' configure \
-		"all_registered && everybody_up"
+		"all_registered && everybody_up" 5
 	check "registry empty: subnets are what they were" registered
 	check "registry empty: everybody knows everybody" everybody_knows
 	check "faults: pods talk" pods_talk
