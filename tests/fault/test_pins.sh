@@ -91,7 +91,7 @@ out_of_sight() {
 }
 
 start_here() {
-	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && within 10 fast_both_ways
+	lab_agent_start 1 --datapath bpf && pings 1p1 10.244.2.2 && fast_again
 }
 
 # The agent may not mount one, but it has what was pinned
@@ -100,7 +100,7 @@ unmounted_running() {
 		within 3 tells 1 "map state is not pinned" && fast_flow_alone || return
 	mount -t bpf bpf /sys/fs/bpf -o mode=0700
 	within 10 is_whole one 1 || { is_whole one 1; return 1; }
-	load_lossless && within 10 fast_both_ways
+	load_lossless && fast_again
 }
 
 # Nothing was slow for a while
@@ -115,7 +115,7 @@ unmounted_dead() {
 	lab_agent_stop 1 KILL
 	out_of_sight && sleep 0.3 && lab_agent_start 1 --datapath bpf || return
 	within 5 is_whole one 1 || { is_whole one 1; return 1; }
-	load_lossless && within 10 fast_both_ways
+	load_lossless && fast_again
 }
 
 # An empty one over it, as an init system may mount it late
@@ -170,7 +170,7 @@ in_unit() {
 		mount -t tmpfs none /sys/fs/bpf && mkdir "$dir" && mount --bind "$WORK/bpf/weft" "$dir" &&
 		start_here && all_maps && all_links || return
 	within 10 is_whole one 1 || { is_whole one 1; return 1; }
-	within 10 fast_both_ways
+	fast_again
 }
 
 # A map and a hook that cannot be mended keep no other from it

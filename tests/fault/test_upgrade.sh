@@ -90,7 +90,7 @@ upgraded() {
 	for i in $nodes; do
 		is_whole "$i" "$NEXT" || return
 	done
-	within 10 fast_both_ways
+	fast_again
 }
 
 # downgrade_refused NODES: by the older program, which leaves all as it is
@@ -140,12 +140,12 @@ crash() {
 	echo "killed after $1 ms, maps of $(versions 1): $(tail -n 1 "$WORK/crash")"
 	if [ "$(versions 1)" = "$VERSION" ]; then
 		lab_agent_start 1 --datapath bpf || return
-		load_lossless && is_whole 1 "$VERSION" && within 10 fast_both_ways
+		load_lossless && is_whole 1 "$VERSION" && fast_again
 		return
 	fi
 	refused_unchanged 3 "state of version $NEXT" 1 || return
 	by "$NEW" lab_agent_start 1 --datapath bpf || return
-	load_lossless && is_whole 1 "$NEXT" && within 10 fast_both_ways &&
+	load_lossless && is_whole 1 "$NEXT" && fast_again &&
 		lab_agent_stop 1 && started_anew 1
 }
 

@@ -318,17 +318,17 @@ fast_under_load() {
 		dev=eth0 sports=1 eth_dst=02:00:0a:f4:01:01 src=10.244.1.2 dst=10.244.2.2 \
 		> "$WORK/load" 2>&1 &
 	LOAD=$!
-	within 5 moves && mark 1 && within 10 fast_by 3000
+	within 2 moves && mark 1 && within 3 fast_by 3000
 }
 
 holds_within() { policy add "$1" && sleep "$2" && rests; }
 
 # The load has met the rule for longer than the time from look to look.
-holds_again() { sleep 1.2 && policy del "$1" && within 5 moves && holds_within "$@"; }
+holds_again() { sleep 1.2 && policy del "$1" && within 1 moves && holds_within "$@"; }
 
 goes_on() {
 	local rc=0
-	policy del "$1" && within 5 moves && within 10 fast_now || rc=1
+	policy del "$1" && within 3 moves && within 10 fast_now || rc=1
 	kill "$LOAD"
 	wait "$LOAD" 2> /dev/null
 	return $rc

@@ -147,12 +147,12 @@ acked() {
 }
 acked_more() { [ "$(acked)" -ge "$1" ]; }
 
-# goes_on: the transfer gets on by a megabyte
+# goes_on: the transfer gets on by a megabyte within a second
 goes_on() {
 	local now
 	now=$(acked)
 	[ -n "$now" ] || { echo "no transfer is running"; return 1; }
-	within 5 acked_more $((now + 1000000))
+	within 1 acked_more $((now + 1000000))
 }
 
 # A paced transfer, which lasts six seconds where nothing disturbs it

@@ -84,7 +84,7 @@ incompatible() {
 }
 
 recovers() {
-	cleaned 1 && lab_agent_start 1 --datapath bpf && within 10 fast_both_ways
+	cleaned 1 && lab_agent_start 1 --datapath bpf && fast_again
 }
 
 # Root's powers but for these: BPF needs one of them
@@ -153,7 +153,7 @@ attach_changes() {
 			return
 		[ "$(clsacts $i)" = $((links ? 0 : 5)) ] || return
 	done
-	within 10 fast_both_ways
+	fast_again
 }
 
 clsacts() { at "$1" tc qdisc show | grep -c clsact; }
@@ -205,7 +205,7 @@ becomes() {
 		grep "starting anew" "$(lab_log $i)" || return
 	done
 	[ "$(status_of 1 pid; status_of 2 pid)" = "$pids" ] || return
-	[ "$(lasting_links)" = "$before" ] && within 10 fast_both_ways
+	[ "$(lasting_links)" = "$before" ] && fast_again
 }
 
 # The wire shows it: only datagrams to this port
@@ -229,7 +229,7 @@ exec_outlived() {
 		--state-dir "$(lab_state 1)" --subnet-file "$(lab_subnet_env 1)" --datapath bpf \
 		< /dev/null > "$WORK/exec" 2>&1 &
 	pid=$!
-	if ! within 5 status_is 1 ready true || ! within 10 fast_both_ways; then
+	if ! within 5 status_is 1 ready true || ! fast_again; then
 		cat "$WORK/exec"
 		return 1
 	fi
@@ -329,7 +329,7 @@ check "datapath bpf becomes tun" becomes_tun
 check "nothing of bpf is left" nothing_of_bpf
 check "packets go through the agent" pings_count 1 tunfd slow 1 socket slow 2 port fast
 check "datapath tun becomes bpf: its hooks, no port guard" becomes_bpf
-check "packets are fast again" within 10 fast_both_ways
+check "packets are fast again" fast_again
 
 lab_agent_stop 1
 check "without the privilege for BPF, a running state is left alone, status 4" \

@@ -105,8 +105,8 @@ addresses() {
 
 # Repair
 
-# repaired COMMAND…: what it took away is there again
-repaired() { "$@" && within 5 both; }
+# repaired COMMAND…: within a second
+repaired() { "$@" && within 1 both; }
 a_rule_less() {
 	at 1 nft delete rule ip $TABLE postrtg handle \
 		"$(at 1 nft -a list table ip $TABLE | sed -n 's/.* masquerade .*# handle //p' | head -1)"
@@ -137,7 +137,7 @@ repairs() {
 
 shadow() {
 	at 1 nft "add table inet fw; add chain inet fw mine { type filter hook forward priority 0; policy drop; }" &&
-		within 5 eval '[ "$(said_times 1 "chain inet fw mine drops by policy")" = 1 ]' &&
+		within 1 eval '[ "$(said_times 1 "chain inet fw mine drops by policy")" = 1 ]' &&
 		at 1 nft add rule inet fw mine accept && sleep 0.3 &&
 		[ "$(said_times 1 "chain inet fw mine drops by policy")" = 1 ]
 }
@@ -161,7 +161,7 @@ among_many() {
 	nsenter --net="/run/netns/$(place_ns 1)" -- bash -c 'while nft "add chain ip busy c; delete chain ip busy c"; do
 		sleep 0.02; done' < /dev/null > /dev/null 2>&1 &
 	pid=$!
-	at 1 nft delete table ip $TABLE && within 5 both || rc=1
+	at 1 nft delete table ip $TABLE && within 2 both || rc=1
 	kill $pid
 	at 1 nft delete table ip busy
 	return $rc

@@ -395,7 +395,7 @@ idle_200() {
 	quiet || return
 	idle 2 192.0.2.1 200 || rc=1
 	quick_status || rc=1
-	within 5 fds_are 1 $((FDS + PER_ADDRESS)) || rc=1
+	within 1 fds_are 1 $((FDS + PER_ADDRESS)) || rc=1
 	echo "$(fds_of 1) descriptors, $FDS before"
 	cpu=$(cpu_of 1)
 	sleep 2
@@ -412,7 +412,7 @@ full_house() {
 	IDLE_PIDS=()
 	quiet || return
 	idle 2 192.0.2.1 20 && idle 1p1 10.244.1.1 20 || rc=1
-	within 5 fds_are 1 $((FDS + HTTP_CONNECTIONS)) || rc=1
+	within 2 fds_are 1 $((FDS + HTTP_CONNECTIONS)) || rc=1
 	echo "$(fds_of 1) descriptors, $FDS before"
 	quick weft_on 1 status -j > /dev/null || rc=1
 	cpu=$(cpu_of 1)

@@ -427,7 +427,7 @@ sighup_rereads() {
 	mkdir -p "$WORK/elsewhere"
 	good > "$WORK/elsewhere/store.json"
 	ln -sfT "$WORK/elsewhere/store.json" "$STORE"
-	within 5 in_force_now || return
+	within 3 in_force_now || return
 	for i in 1 2 3; do
 		sleep 0.1
 		in_place_elsewhere state_uniform $i
@@ -450,7 +450,7 @@ stopped_catches_up() {
 	within 3 in_force 2 && fast_unasked
 	local rc=$?
 	kill -CONT "$(agent_pid 1)"
-	[ $rc = 0 ] && within 5 in_force_now && fast
+	[ $rc = 0 ] && within 3 in_force_now && fast
 }
 
 fast_unasked() {
@@ -616,7 +616,7 @@ sizes() {
 	check "the lab's file again: taken" takes 5 good
 	check "the lab's file again: fast" warm
 	check "the lab's file again: pods talk fast" fast
-	check "the agents hold the descriptors and threads they held before" within 5 fds_are
+	check "the agents hold the descriptors and threads they held before" within 3 fds_are
 }
 
 # irregular SUBNET: node 2's, among others of all sizes
