@@ -53,8 +53,9 @@ static __always_inline u8 outer_tos(const struct weft_config *cfg, const struct 
 }
 
 /*
- * Does the packet, or each segment of it, fit the peer's MTU behind the outer headers?
- * ip is readable for its 20 bytes and has no options when gso_size is set.
+ * Does the packet, or each segment of it, fit the peer's MTU behind the outer headers? UDP that is
+ * still to be cut goes the slow way in format ipip: where a wire carries it whole, a raw socket at
+ * its end cannot know where to cut.
  */
 static __always_inline enum weft_reason check_size(const struct __sk_buff *skb,
 						   const struct weft_peer *peer,
@@ -69,7 +70,7 @@ static __always_inline enum weft_reason check_size(const struct __sk_buff *skb,
 		return len + overhead > peer->mtu ? WEFT_R_TOO_BIG : WEFT_R_OK;
 	if (ver_ihl(ip) != IP4_PLAIN)
 		return WEFT_R_GSO;
-	if (ip->protocol == IPPROTO_UDP)
+	if (ip->protocol == IPPROTO_UDP && peer->format != WEFT_FORMAT_IPIP)
 		len = skb->gso_size + WEFT_UDP_HLEN;
 	else if (ip->protocol == IPPROTO_TCP && (const void *)(tcp + 1) <= data_end)
 		len = skb->gso_size + (((const u8 *)tcp)[12] >> 4) * 4;

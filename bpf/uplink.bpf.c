@@ -44,6 +44,17 @@ static __always_inline bool is_others_ipip(const struct weft_config *cfg, const 
 	return cfg->flags & WEFT_CONFIG_PEER_CHECK && !in_network(cfg, bpf_ntohl(inner->saddr));
 }
 
+/*
+ * UDP that is still to be cut, on a wire that carries tunnels' packets whole. Nothing a program can
+ * do makes the kernel forget the tunnel, and it would later cut this in the place of headers that
+ * are gone (skb_udp_tunnel_segment(), net/ipv4/udp_offload.c): its sockets and devices do that well.
+ */
+static __always_inline bool is_cut_as_tunnel(const struct __sk_buff *skb, const struct iphdr *inner,
+					     enum weft_format format)
+{
+	return skb->gso_size && format != WEFT_FORMAT_IPIP && inner->protocol == IPPROTO_UDP;
+}
+
 static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struct ingress *in,
 						    enum weft_format format)
 {
@@ -68,6 +79,8 @@ static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struc
 		return WEFT_R_NOT_OVERLAY;
 	reason = accept_inner(in, &outer, inner, skb->len - WEFT_ETH_HLEN - format_overhead(format),
 			      skb->gso_size);
+	if (reason == WEFT_R_OK && is_cut_as_tunnel(skb, inner, format))
+		reason = WEFT_R_GSO;
 	if (reason != WEFT_R_OK)
 		return reason;
 	notice_mac(in->peer, &outer, skb->ifindex);

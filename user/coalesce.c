@@ -247,30 +247,29 @@ void coalesce_packet(struct coalesce *c, uint8_t *packet, const struct ip4_info 
 		release(c, held);
 }
 
-bool coalesce_pending(struct coalesce *c, uint8_t *packet, const struct ip4_info *info,
-		      uint32_t mtu)
+bool coalesce_pending(struct coalesce *c, uint8_t *packet, const struct ip4_info *info, size_t size)
 {
 	struct arrival a = {
 		.packet = packet,
 		.info = info,
 		.headers = segment_l4_header(packet, info),
 	};
-	bool cut = mtu && info->len > mtu;
 	struct coalesced *held;
+	bool cut;
 
-	if (!a.headers || info->hlen != IP4_MIN_HLEN ||
-	    (cut && (info->protocol != IPPROTO_TCP || info->hlen + a.headers >= mtu)))
+	if (!a.headers || info->hlen != IP4_MIN_HLEN || !size)
 		return false;
 	a.headers += info->hlen;
+	cut = info->len - a.headers > size;
 	held = find(c, &a);
 	if (held)
 		release(c, held);
 	held = hold(c, &a);
-	held->size = (uint16_t)(cut ? mtu - a.headers : 0);
+	held->size = (uint16_t)(cut ? size : 0);
 	finish(held);
 	if (!cut)
 		held->vnet.gso_type = VIRTIO_NET_HDR_GSO_NONE;
-	else if (read_tcp(packet).th_flags & TCP_CWR)
+	else if (info->protocol == IPPROTO_TCP && read_tcp(packet).th_flags & TCP_CWR)
 		held->vnet.gso_type |= VIRTIO_NET_HDR_GSO_ECN; /* on the first segment only */
 	release(c, held);
 	return true;

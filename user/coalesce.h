@@ -57,10 +57,11 @@ void coalesce_init(struct coalesce *c, coalesce_emit_fn emit, void *arg);
 void coalesce_packet(struct coalesce *c, uint8_t *packet, const struct ip4_info *info);
 /*
  * The same for a packet whose checksum is left to a device, and its segmentation where it has more
- * than mtu bytes: emitted alone, to be finished by the kernel. False if that cannot be said to it.
+ * payload than size (segment_size()): emitted alone, to be finished by the kernel. False if that
+ * cannot be said to it.
  */
 bool coalesce_pending(struct coalesce *c, uint8_t *packet, const struct ip4_info *info,
-		      uint32_t mtu);
+		      size_t size);
 /* Emits all that is held. */
 void coalesce_flush(struct coalesce *c);
 

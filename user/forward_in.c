@@ -23,6 +23,7 @@ struct in_buffers {
 	struct pace pace;
 	size_t datagrams; /* of this burst */
 	bool alone; /* the datagram at hand: nothing to merge it with */
+	size_t datagram; /* how the UDP packet in it is to be cut; 0: nobody said */
 	bool bulk; /* the last call brought many datagrams */
 	unsigned int lone; /* calls that asked for one */
 	struct coalesce coalesce;
@@ -65,11 +66,13 @@ static void deliver(struct forward_thread *t, uint8_t *packet, const struct ip4_
 	struct in_buffers *b = t->in;
 
 	if (segment_checksum_pending(packet, info)) {
-		if (t->fwd->config.vnet &&
-		    coalesce_pending(&b->coalesce, packet, info, t->table->mtu))
+		size_t size = segment_size(packet, info, t->table->mtu, b->datagram);
+
+		if (t->fwd->config.vnet && (!b->datagram || t->fwd->config.uso) &&
+		    coalesce_pending(&b->coalesce, packet, info, size))
 			return;
 		coalesce_flush(&b->coalesce);
-		account(t, tun_write_pending(t, packet, info), packet, info->len);
+		account(t, tun_write_pending(t, packet, info, b->datagram), packet, info->len);
 	} else if (t->fwd->config.vnet && !b->alone) {
 		coalesce_packet(&b->coalesce, packet, info);
 	} else {
@@ -110,8 +113,22 @@ static size_t merged_size(struct msghdr *msg)
 	return size > 0 ? (size_t)size : 0;
 }
 
+/*
+ * Is it one datagram after all, whose inner packet is still to be cut, as its sender's kernel left
+ * it to a device that never came? Merged ones are each longer than the first says.
+ */
+static bool is_one_packet(const struct forward_thread *t, enum weft_format format, uint8_t *data,
+			  size_t len)
+{
+	uint8_t tos;
+
+	return t->table && unwrap(t->table, format, &data, &len, &tos) == WEFT_R_OK &&
+	       len >= IP4_MIN_HLEN && (size_t)(data[2] << 8 | data[3]) == len;
+}
+
 static void take_message(struct forward_thread *t, enum weft_format format, struct mmsghdr *msg)
 {
+	struct in_buffers *b = t->in;
 	const struct sockaddr_in *from = msg->msg_hdr.msg_name;
 	uint8_t *data = msg->msg_hdr.msg_iov->iov_base;
 	size_t len = msg->msg_len, size = merged_size(&msg->msg_hdr);
@@ -123,7 +140,8 @@ static void take_message(struct forward_thread *t, enum weft_format format, stru
 		account(t, t->table ? WEFT_R_SHORT : WEFT_R_DISABLED, data, len);
 		return;
 	}
-	if (!size)
+	b->datagram = size && is_one_packet(t, format, data, len) ? size : 0;
+	if (!size || b->datagram)
 		size = len;
 	do {
 		size_t n = len < size ? len : size;

@@ -56,7 +56,7 @@ static enum weft_reason socket_packet(struct forward_thread *t, enum weft_format
 		reason = take_ecn(packet, tos);
 	if (reason != WEFT_R_OK)
 		return reason;
-	return segment_checksum_pending(packet, &info) ? tun_write_pending(t, packet, &info)
+	return segment_checksum_pending(packet, &info) ? tun_write_pending(t, packet, &info, 0)
 						       : tun_write(t, packet, info.len);
 }
 

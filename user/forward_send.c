@@ -66,21 +66,20 @@ enum weft_reason tun_write(const struct forward_thread *t, const uint8_t *packet
 }
 
 enum weft_reason tun_write_pending(const struct forward_thread *t, uint8_t *packet,
-				   const struct ip4_info *info)
+				   const struct ip4_info *info, size_t datagram)
 {
-	size_t mtu = t->table->mtu, headers = info->hlen + segment_l4_header(packet, info), n;
+	size_t size = segment_size(packet, info, t->table->mtu, datagram), n;
 	uint8_t segment[SEGMENT_HEADERS_MAX];
 	enum weft_reason reason = WEFT_R_OK;
 	const uint8_t *payload;
 	struct segments cut;
 
-	if (!mtu || info->len <= mtu || info->protocol != IPPROTO_TCP || headers >= mtu ||
-	    !segments_start(&cut, packet, info, mtu - headers)) {
+	if (!size || size >= info->len || !segments_start(&cut, packet, info, size)) {
 		segment_checksum_complete(packet, info);
 		return tun_write(t, packet, info->len);
 	}
 	while (reason == WEFT_R_OK && (n = segments_next(&cut, segment, &payload)) > 0)
-		reason = tun_write_pieces(t, segment, headers, payload, n);
+		reason = tun_write_pieces(t, segment, cut.headers, payload, n);
 	return reason;
 }
 

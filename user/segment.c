@@ -80,6 +80,18 @@ bool segment_checksum_pending(const uint8_t *packet, const struct ip4_info *info
 	return at && get_check(packet + at) == segment_pseudo_sum(info, info->len - info->hlen);
 }
 
+size_t segment_size(const uint8_t *packet, const struct ip4_info *info, uint32_t mtu,
+		    size_t datagram)
+{
+	size_t headers = info->hlen + segment_l4_header(packet, info);
+
+	if (info->protocol == IPPROTO_UDP && datagram)
+		return datagram;
+	if (!mtu || info->len <= mtu)
+		return info->len;
+	return info->protocol == IPPROTO_TCP && headers < mtu ? mtu - headers : 0;
+}
+
 void segment_checksum_complete(uint8_t *packet, const struct ip4_info *info)
 {
 	size_t at = checksum_offset(packet, info);

@@ -44,6 +44,13 @@ size_t segments_next(struct segments *s, uint8_t *headers, const uint8_t **paylo
  * once in 65,536 packets, and completing it again then gives the same value if the data is whole.
  */
 bool segment_checksum_pending(const uint8_t *packet, const struct ip4_info *info);
+/*
+ * Payload bytes of each segment such a packet is to be cut into, at least its payload where it is
+ * small enough for mtu (0: any is), 0 where nobody knows. datagram: what a device was told of UDP,
+ * 0 if nothing.
+ */
+size_t segment_size(const uint8_t *packet, const struct ip4_info *info, uint32_t mtu,
+		    size_t datagram);
 /* Write the checksum of a packet that segment_checksum_pending() is true for. */
 void segment_checksum_complete(uint8_t *packet, const struct ip4_info *info);
 /* Does the complete checksum of this TCP or UDP packet hold? False where there is none to check. */

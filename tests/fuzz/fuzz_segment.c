@@ -30,7 +30,7 @@ static struct {
 	struct ip4_info info[PACKETS];
 	bool out[PACKETS];
 	size_t n, n_out;
-	uint32_t mtu; /* for what is left to a device */
+	uint32_t mtu, datagram; /* for what is left to a device */
 } run;
 
 static uint8_t flat[LARGE + ROOM];
@@ -122,14 +122,19 @@ static void check_merged(const struct coalesced *p)
 static void check_pending(const struct virtio_net_hdr *vnet, size_t i)
 {
 	const struct ip4_info *info = &run.info[i];
-	bool cut = run.mtu && info->len > run.mtu, tcp = info->protocol == IPPROTO_TCP;
+	bool tcp = info->protocol == IPPROTO_TCP, said = !tcp && run.datagram;
+	size_t payload = info->len - vnet->hdr_len;
+	bool cut = said ? payload > run.datagram : run.mtu && info->len > run.mtu;
+	size_t size = said ? run.datagram : run.mtu - vnet->hdr_len;
 	uint8_t ecn = tcp && run.sent[i][33] & TCP_CWR ? VIRTIO_NET_HDR_GSO_ECN : 0;
 
 	CHECK(vnet->flags == VIRTIO_NET_HDR_F_NEEDS_CSUM && is_plain(i));
 	CHECK(vnet->csum_start == 20 && vnet->csum_offset == (tcp ? 16 : 6));
 	CHECK(vnet->hdr_len == 20 + segment_l4_header(run.sent[i], info));
-	CHECK(vnet->gso_type == (cut ? VIRTIO_NET_HDR_GSO_TCPV4 | ecn : VIRTIO_NET_HDR_GSO_NONE));
-	CHECK(vnet->gso_size == (cut ? run.mtu - vnet->hdr_len : 0) && (tcp || !cut));
+	CHECK(vnet->gso_type == (!cut  ? VIRTIO_NET_HDR_GSO_NONE
+				 : tcp ? VIRTIO_NET_HDR_GSO_TCPV4 | ecn
+				       : VIRTIO_NET_HDR_GSO_UDP_L4));
+	CHECK(vnet->gso_size == (cut ? size : 0) && (tcp || said || !cut));
 }
 
 static void on_emit(const struct coalesced *p, void *arg)
@@ -152,7 +157,9 @@ static void on_emit(const struct coalesced *p, void *arg)
 
 static void feed_pending(struct coalesce *c, size_t i)
 {
-	if (coalesce_pending(c, run.bytes[i], &run.info[i], run.mtu)) {
+	size_t size = segment_size(run.bytes[i], &run.info[i], run.mtu, run.datagram);
+
+	if (coalesce_pending(c, run.bytes[i], &run.info[i], size)) {
 		CHECK(run.out[i]);
 		return;
 	}
@@ -179,7 +186,7 @@ static void feed(struct coalesce *c, size_t len)
 static void begin(struct coalesce *c, bool udp)
 {
 	run.n = run.n_out = 0;
-	run.mtu = 0;
+	run.mtu = run.datagram = 0;
 	ASAN_UNPOISON_MEMORY_REGION(run.bytes, sizeof(run.bytes));
 	coalesce_init(c, on_emit, NULL);
 	c->udp = udp;
@@ -296,6 +303,7 @@ static void merge(const uint8_t *data, size_t size)
 
 	begin(&c, size % 2);
 	run.mtu = size & 2 ? 576 : 0;
+	run.datagram = size & 4 ? 400 : 0;
 	for (; size >= 8 && run.n < PACKETS; size -= 8, data += 8) {
 		struct l4_packet p = describe(data, flows);
 
@@ -323,6 +331,7 @@ static void bytes(const uint8_t *data, size_t size)
 
 	begin(&c, true);
 	run.mtu = size & 1 ? 600 : 0;
+	run.datagram = size & 4 ? 400 : 0;
 	while (size > 2 && run.n < PACKETS) {
 		size_t len = (size_t)(data[0] << 8 | data[1]) % ROOM;
 

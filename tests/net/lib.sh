@@ -178,6 +178,8 @@ pings() {
 tcp() { at "$1" timeout $((${TALK_S:-60} * SLOWNESS)) "$NETBIN/talk" tcp "$2" $PORT "$3" "${4:-1}"; }
 udp() { local place=$1 to=$2; shift 2; at "$place" timeout $((60 * SLOWNESS)) "$NETBIN/talk" udp "$to" $PORT "$@"; }
 
+burst() { local place=$1 to=$2; shift 2; at "$place" timeout $((60 * SLOWNESS)) "$NETBIN/talk" burst "$to" $PORT "$@"; }
+
 # inject PLACE KEY=VALUE…: see inject.c; it may take a minute more than its pace says
 inject() {
 	local place=$1 arg count=1 pps=20000

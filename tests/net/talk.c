@@ -3,6 +3,7 @@
  * usage: talk serve PORT                       TCP and UDP, returns when it listens
  *        talk tcp ADDR PORT BYTES [COUNT]      a stream to the server, or one after the other
  *        talk udp ADDR PORT COUNTxSIZE...      round trips, one at a time, over one socket
+ *        talk burst ADDR PORT COUNTxSIZE...    so many at a time, sent as one (UDP_SEGMENT)
  *
  * Traffic that proves its own integrity. Both ends generate the same pseudo-random bytes, so that
  * the receiver compares each of them with what was sent and not a digest only: a byte that is
@@ -15,6 +16,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
@@ -29,6 +31,8 @@
 #define MAX_DATAGRAM 65507
 #define TCP_TIMEOUT_S 10
 #define UDP_TIMEOUT_MS 5000 /* a machine with other things to do takes more than one */
+#define ROUNDS 20 /* the first tell a node of the flow, the others go the way it then takes */
+#define MAX_BURST 64 /* what any kernel takes */
 #define MAX_LOST 3 /* then the client gives up: every one costs its time */
 
 struct request {
@@ -53,7 +57,8 @@ static _Noreturn void usage(void)
 {
 	fprintf(stderr, "usage: talk serve PORT\n"
 			"       talk tcp ADDR PORT BYTES [COUNT]\n"
-			"       talk udp ADDR PORT COUNTxSIZE...\n");
+			"       talk udp ADDR PORT COUNTxSIZE...\n"
+			"       talk burst ADDR PORT COUNTxSIZE...\n");
 	exit(2);
 }
 
@@ -291,43 +296,88 @@ static int run_streams(char **to, uint64_t bytes, unsigned long count)
 	return done < count;
 }
 
-/* Waits for datagram number, which expected[] holds; true when it came back as sent. */
-static bool await_reply(int fd, size_t size, uint64_t *stray)
+struct datagrams {
+	int fd;
+	uint64_t seed;
+	uint64_t number, lost, stray; /* sent so far, and of these */
+};
+
+static void datagram_fill(uint8_t *to, const struct datagrams *d, uint64_t number, size_t size)
+{
+	stream_fill(to, d->seed + number, 0, size);
+	memcpy(to, &number, sizeof(number));
+}
+
+/* Is what was received one of the count datagrams from d->number on, and not seen before? */
+static bool is_awaited(const struct datagrams *d, size_t len, unsigned long count, size_t size,
+		       bool *seen)
+{
+	uint64_t number;
+
+	memcpy(&number, received, sizeof(number));
+	if (len != size || number < d->number || number - d->number >= count ||
+	    seen[number - d->number])
+		return false;
+	datagram_fill(expected, d, number, size);
+	if (memcmp(received, expected, size))
+		return false;
+	return seen[number - d->number] = true;
+}
+
+/* Those that come back as sent, in any order. */
+static unsigned long await_replies(struct datagrams *d, unsigned long count, size_t size)
 {
 	uint64_t end = now_ms() + UDP_TIMEOUT_MS;
+	bool seen[MAX_BURST] = {false};
+	unsigned long replies = 0;
 
 	do {
-		ssize_t n = recv(fd, received, sizeof(received), 0);
+		ssize_t n = recv(d->fd, received, sizeof(received), 0);
 
 		if (n < 0)
 			continue;
-		if ((size_t)n == size && !memcmp(received, expected, size))
-			return true;
-		++*stray;
-	} while (now_ms() < end);
-	return false;
+		if (is_awaited(d, (size_t)n, count, size, seen))
+			replies++;
+		else
+			d->stray++;
+	} while (replies < count && now_ms() < end);
+	return replies;
 }
 
-static int run_udp(int fd, char **phases)
+/* count datagrams by one system call, of which the kernel makes one packet; then their replies. */
+static void round_trip(struct datagrams *d, unsigned long count, size_t size)
 {
-	uint64_t number = 0, lost = 0, stray = 0, seed = now_ms();
+	static uint8_t sent[MAX_DATAGRAM + 8];
+	int segment = count > 1 ? (int)size : 0;
+
+	for (unsigned long i = 0; i < count; i++)
+		datagram_fill(sent + i * size, d, d->number + i, size);
+	if (setsockopt(d->fd, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof(segment)) < 0)
+		die("UDP_SEGMENT");
+	if (send(d->fd, sent, count * size, 0) < 0)
+		d->lost += count;
+	else
+		d->lost += count - await_replies(d, count, size);
+	d->number += count;
+}
+
+static int run_udp(int fd, char **phases, bool burst)
+{
+	struct datagrams d = {.fd = fd, .seed = now_ms()};
 
 	for (; *phases; phases++) {
-		unsigned long count, size;
+		unsigned long count, size, rounds;
 
 		if (sscanf(*phases, "%lux%lu", &count, &size) != 2 || size < 8 ||
-		    size > MAX_DATAGRAM)
+		    (burst ? count * size : size) > MAX_DATAGRAM || (burst && count > MAX_BURST))
 			usage();
-		for (unsigned long i = 0; i < count && lost < MAX_LOST; i++, number++) {
-			stream_fill(expected, seed + number, 0, size);
-			memcpy(expected, &number, sizeof(number));
-			if (send(fd, expected, size, 0) < 0 || !await_reply(fd, size, &stray))
-				lost++;
-		}
+		rounds = burst ? ROUNDS : count;
+		for (unsigned long i = 0; i < rounds && d.lost < MAX_LOST; i++)
+			round_trip(&d, burst ? count : 1, size);
 	}
-	printf("sent %llu lost %llu stray %llu\n", (unsigned long long)number,
-	       (unsigned long long)lost, (unsigned long long)stray);
-	return lost || stray ? 1 : 0;
+	printf("sent %llu lost %llu stray %llu\n", (unsigned long long)d.number,
+	       (unsigned long long)d.lost, (unsigned long long)d.stray);
+	return d.lost || d.stray ? 1 : 0;
 }
 
 int main(int argc, char **argv)
@@ -339,7 +389,8 @@ int main(int argc, char **argv)
 	if ((argc == 5 || argc == 6) && !strcmp(argv[1], "tcp"))
 		return run_streams(argv + 2, strtoull(argv[4], NULL, 10),
 				   argc == 6 ? strtoul(argv[5], NULL, 10) : 1);
-	if (argc >= 5 && !strcmp(argv[1], "udp"))
-		return run_udp(socket_connected(SOCK_DGRAM, argv[2], argv[3]), argv + 4);
+	if (argc >= 5 && (!strcmp(argv[1], "udp") || !strcmp(argv[1], "burst")))
+		return run_udp(socket_connected(SOCK_DGRAM, argv[2], argv[3]), argv + 4,
+			       !strcmp(argv[1], "burst"));
 	usage();
 }

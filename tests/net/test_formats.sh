@@ -24,6 +24,7 @@ talks() {
 		check "$1: TCP from pod $a" tcp ${a}p1 "$(addr ${b}p1)" $BYTES
 		# shellcheck disable=SC2086 # a list of words
 		check "$1: UDP from pod $a" udp ${a}p1 "$(addr ${b}p1)" $SIZES
+		check "$1: bursts of UDP from pod $a" burst ${a}p1 "$(addr ${b}p1)" 40x1422 7x1001
 	done
 }
 

@@ -98,6 +98,7 @@ arrives() {
 	before=$(checksum_errors) || return
 	tcp 1p1 "$(addr 2p1)" $BYTES || return
 	udp 2p1 "$(addr 1p1)" 10x9 10x1001 10x1444 10x5000 || return
+	burst 1p1 "$(addr 2p1)" 40x1444 7x1001 || return
 	after=$(checksum_errors) || return
 	echo "checksum errors: $before, then $after"
 	[ "$before" = "$after" ]

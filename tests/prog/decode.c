@@ -121,7 +121,8 @@ static bool fits(const struct decode_world *w, const uint8_t *ip, size_t room, u
 	if (room + overhead > 65535)
 		return false;
 	if (w->gso_size) {
-		if (ip[0] != 0x45 || (ip[9] != UDP && (ip[9] != TCP || room < 40)))
+		if (ip[0] != 0x45 || (ip[9] != UDP && (ip[9] != TCP || room < 40)) ||
+		    (ip[9] == UDP && overhead == 20))
 			return false;
 		len = 20 + w->gso_size + (ip[9] == UDP ? 8 : (ip[32] >> 4) * 4u);
 	}
@@ -399,6 +400,8 @@ static void decode_uplink(const struct decode_world *w, const struct frame *in, 
 		out->verdict = DECODE_REFUSED;
 		return;
 	}
+	if (w->gso_size && inner[9] == UDP && overhead != 20)
+		return;
 	unwrap(out, in, overhead);
 	out->verdict = DECODE_HANDED;
 	if (w->aggregates && overhead != 20 && inner[9] == TCP && !w->gso_size && in->len >= 1000) {

@@ -365,6 +365,7 @@ static void test_frames(void)
 static void test_gso(void)
 {
 	const struct ip_fields tcp = {.proto = 6, .payload = 3000};
+	const struct ip_fields udp = {.payload = 3000};
 	const struct ip_fields other = {.proto = 47, .payload = 3000};
 	const struct ip_fields options = {.proto = 6, .payload = 3000, .ihl = 6};
 	struct frame in;
@@ -374,6 +375,11 @@ static void test_gso(void)
 			 WEFT_R_HELPER, 1432);
 	expect_untouched("port GSO TCP one byte too large -> slow too_big", &in, WEFT_R_TOO_BIG,
 			 1433);
+	frame_from_pod(&in, &udp);
+	expect_untouched("port GSO UDP whose segments fit -> accepted, refused by the kernel", &in,
+			 WEFT_R_HELPER, 1444);
+	expect_untouched("port GSO UDP one byte too large -> slow too_big", &in, WEFT_R_TOO_BIG,
+			 1445);
 	frame_from_pod(&in, &other);
 	expect_untouched("port GSO of another protocol -> slow gso", &in, WEFT_R_GSO, 1000);
 	frame_from_pod(&in, &options);

@@ -344,6 +344,38 @@ static void test_checked(int format)
 	rig_accept(ALL);
 }
 
+/* A test run cannot give a packet its GSO type, so the kernel refuses what is accepted. */
+static void run_uncut(enum rig_program program, const char *name, const struct frame *in,
+		      int format, bool accepted)
+{
+	enum weft_hook hook = program == RIG_PORT ? WEFT_HOOK_PORT : WEFT_HOOK_UPLINK;
+	enum weft_reason reason = accepted ? WEFT_R_HELPER : WEFT_R_GSO;
+	struct result got;
+	char text[96];
+
+	rig_run_as(program, formats[format].overhead, in, 1400, &got);
+	snprintf(text, sizeof(text), "%s %s: UDP to be cut -> %s", name, formats[format].name,
+		 accepted ? "accepted, refused by the kernel" : "slow gso");
+	report(result_is(&got, ACT_NEXT, hook, WEFT_SLOW, reason, in->len, in), text, in, &got.out);
+}
+
+/* Format ipip knows its segments on the way in, where a program receives it, and not elsewhere. */
+static void test_uncut_udp(void)
+{
+	const struct vxlan_fields v = {0};
+	struct ip_fields udp = {.payload = 2900};
+	struct frame in;
+
+	for (int format = 0; format < WEFT_FORMAT_MAX; format++) {
+		udp.daddr = 0;
+		frame_of(&in, format, 0, &v, &udp);
+		run_uncut(RIG_UPLINK, "uplink", &in, format, format == WEFT_FORMAT_IPIP);
+		udp.daddr = IN(formats[format].subnet, 2);
+		frame_from_pod(&in, &udp);
+		run_uncut(RIG_PORT, "port", &in, format, format != WEFT_FORMAT_IPIP);
+	}
+}
+
 /* A load balancer's, say: with the peer check nothing but the overlay's own is ours. */
 static void test_others_ipip(void)
 {
@@ -472,6 +504,7 @@ void test_formats(void)
 		test_checked(format);
 	}
 	test_vxlan_refused();
+	test_uncut_udp();
 	test_others_ipip();
 	test_path_mtu();
 	rig_configure(ON);

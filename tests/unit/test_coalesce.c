@@ -14,6 +14,7 @@
 #include <cmocka.h>
 
 #include "coalesce.h"
+#include "segment.h"
 #include "l4_packet.h"
 
 #define INPUTS 80
@@ -650,13 +651,19 @@ static void note(const struct coalesced *p, void *arg)
 	seen = *p;
 }
 
-static bool pending(const struct l4_packet *p, uint32_t mtu, int *emitted)
+static bool pending_said(const struct l4_packet *p, uint32_t mtu, size_t datagram, int *emitted)
 {
 	*emitted = 0;
 	rig.n = 0;
 	coalesce_init(&rig.c, note, emitted);
 	take(l4_packet_build(rig.packets[0], p));
-	return coalesce_pending(&rig.c, rig.packets[0], &rig.info[0], mtu);
+	return coalesce_pending(&rig.c, rig.packets[0], &rig.info[0],
+				segment_size(rig.packets[0], &rig.info[0], mtu, datagram));
+}
+
+static bool pending(const struct l4_packet *p, uint32_t mtu, int *emitted)
+{
+	return pending_said(p, mtu, 0, emitted);
 }
 
 static void unfinished_packets_are_left_to_the_kernel(void **state)
@@ -709,6 +716,7 @@ static void unfinished_datagrams(void **state)
 		.csum_start = 20,
 		.csum_offset = 6,
 	};
+	struct virtio_net_hdr cut = whole;
 	struct l4_packet p = udp(0);
 	int emitted;
 
@@ -720,6 +728,18 @@ static void unfinished_datagrams(void **state)
 	assert_memory_equal(&seen.vnet, &whole, sizeof(whole));
 	assert_memory_equal(seen.slices[0].iov_base, rig.sent[0], 1028);
 	assert_false(pending(&p, 1027, &emitted)); /* nobody says into which pieces */
+	cut.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4;
+	cut.gso_size = 300;
+	assert_true(pending_said(&p, 1027, 300, &emitted));
+	assert_int_equal(emitted, 1);
+	assert_memory_equal(&seen.vnet, &cut, sizeof(cut));
+	assert_memory_equal(seen.slices[0].iov_base, rig.sent[0], 1028);
+	assert_true(pending_said(&p, 1500, 999, &emitted)); /* though it would fit */
+	cut.gso_size = 999;
+	assert_memory_equal(&seen.vnet, &cut, sizeof(cut));
+	assert_true(pending_said(&p, 1500, 1000, &emitted));
+	assert_memory_equal(&seen.vnet, &whole, sizeof(whole));
+	emitted = 0;
 	p.ip_options = ip_options;
 	p.ip_options_len = 4;
 	assert_false(pending(&p, 2000, &emitted));
@@ -741,7 +761,7 @@ static void an_unfinished_packet_overtakes_nothing(void **state)
 	take(l4_packet_build(rig.packets[1], &p));
 	rig.c.emit = note;
 	rig.c.arg = &(int){0};
-	assert_true(coalesce_pending(&rig.c, rig.packets[1], &rig.info[1], 1500));
+	assert_true(coalesce_pending(&rig.c, rig.packets[1], &rig.info[1], 1460));
 	assert_int_equal(*(int *)rig.c.arg, 2);
 	assert_ptr_equal(seen.slices[0].iov_base, rig.packets[1]);
 	assert_int_equal(rig.c.n_held, 0);

@@ -5,6 +5,7 @@
 #include <netinet/udp.h>
 #include <sys/uio.h>
 
+#include "coalesce.h"
 #include "forward_rig.h"
 #include "forward_steer.h"
 #include "l4_packet.h"
@@ -17,11 +18,11 @@
 #define SEGMENTS 10
 #define SEGMENT 1000
 
-static struct rig rig_vnet(bool vnet, bool two)
+static struct rig rig_offloads(bool vnet, bool uso, bool two)
 {
 	const int size = 32 << 20;
 	struct rig rig = {0};
-	struct forward_config config = {.addr = NODE, .port = rig_port, .vnet = vnet};
+	struct forward_config config = {.addr = NODE, .port = rig_port, .vnet = vnet, .uso = uso};
 	int ends[2];
 
 	assert_return_code(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), errno);
@@ -41,6 +42,11 @@ static struct rig rig_vnet(bool vnet, bool two)
 	forward_set_merging(rig.fwd, true);
 	forward_set_table(rig.fwd, rig_table(PEER_A));
 	return rig;
+}
+
+static struct rig rig_vnet(bool vnet, bool two)
+{
+	return rig_offloads(vnet, false, two);
 }
 
 static void readdress(uint8_t *packet, size_t len, uint32_t saddr, uint32_t daddr, bool pending)
@@ -281,6 +287,72 @@ static void each_datagram_is_judged_alone(void **state)
 	rig_stop(&rig);
 }
 
+/*
+ * A large datagram of a pod whose cutting nobody has done: the kernel shows how, as it would of
+ * merged ones, and tells the device in turn.
+ */
+static void uncut(uint8_t *packet, size_t datagrams, bool pending)
+{
+	const struct l4_packet p = {.protocol = IPPROTO_UDP,
+				    .sport = 40000,
+				    .dport = 443,
+				    .id = 7,
+				    .payload = datagrams * SEGMENT,
+				    .pending = pending};
+	size_t len = l4_packet_build(packet, &p);
+
+	readdress(packet, len, POD_A, POD, pending);
+}
+
+static void an_uncut_datagram_goes_on_as_one(void **state)
+{
+	static uint8_t packet[65536], got[65536];
+	const struct virtio_net_hdr vnet = {
+		.flags = VIRTIO_NET_HDR_F_NEEDS_CSUM,
+		.gso_type = VIRTIO_NET_HDR_GSO_UDP_L4,
+		.hdr_len = 28,
+		.gso_size = SEGMENT,
+		.csum_start = 20,
+		.csum_offset = 6,
+	};
+	const size_t len = 28 + SEGMENTS * SEGMENT;
+	struct rig rig = rig_offloads(true, true, false);
+
+	(void)state;
+	uncut(packet, SEGMENTS, true);
+	send_glued(rig.peer_a, packet, len, SEGMENT);
+	expect_one(&rig, WEFT_HOOK_SOCKET, WEFT_R_OK, len);
+	assert_int_equal(receive(rig.tun, got, sizeof(got), false), sizeof(vnet) + len);
+	assert_memory_equal(got, &vnet, sizeof(vnet));
+	assert_memory_equal(got + sizeof(vnet), packet, len);
+	rig_stop(&rig);
+}
+
+static void an_uncut_datagram_is_cut_for_a_device_that_cannot(void **state)
+{
+	static uint8_t packet[65536];
+	struct rig rig = rig_vnet(false, false);
+	const size_t len = 28 + SEGMENTS * SEGMENT;
+
+	(void)state;
+	uncut(packet, SEGMENTS, true);
+	send_glued(rig.peer_a, packet, len, SEGMENT);
+	expect_one(&rig, WEFT_HOOK_SOCKET, WEFT_R_OK, len);
+	for (unsigned int k = 0; k < SEGMENTS; k++) {
+		const struct l4_packet p = {.protocol = IPPROTO_UDP,
+					    .sport = 40000,
+					    .dport = 443,
+					    .id = (uint16_t)(7 + k),
+					    .from = (size_t)k * SEGMENT,
+					    .payload = SEGMENT};
+		size_t n = l4_packet_build(packet, &p);
+
+		readdress(packet, n, POD_A, POD, false);
+		expect_packet(rig.tun, packet, n, false);
+	}
+	rig_stop(&rig);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -289,6 +361,8 @@ int main(void)
 		cmocka_unit_test(what_is_not_alike_leaves_apart),
 		cmocka_unit_test(segments_of_a_stream_become_one),
 		cmocka_unit_test(each_datagram_is_judged_alone),
+		cmocka_unit_test(an_uncut_datagram_goes_on_as_one),
+		cmocka_unit_test(an_uncut_datagram_is_cut_for_a_device_that_cannot),
 	};
 
 	rig_isolate();

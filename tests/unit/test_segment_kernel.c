@@ -309,8 +309,8 @@ static void what_was_merged_is_cut_as_it_was(void **state)
 			check_return(&cases[i]);
 }
 
-/* A packet that a peer's kernel left unfinished is cut to the MTU. */
-static void check_unfinished(const struct l4_packet *packet)
+/* A packet that a peer's kernel left unfinished is cut to the MTU, or as said. */
+static void check_unfinished(const struct l4_packet *packet, size_t datagram)
 {
 	static struct coalesce coalesce;
 	size_t len = build(packet), size, n;
@@ -321,11 +321,12 @@ static void check_unfinished(const struct l4_packet *packet)
 	while (from_kernel(QUIET_MS))
 		;
 	assert_int_equal(ip4_parse(routed, len, &after), WEFT_R_OK);
-	size = len > MTU ? MTU - 20 - segment_l4_header(routed, &after) : len;
+	size = datagram ? datagram : len > MTU ? MTU - 20 - segment_l4_header(routed, &after) : len;
 	assert_true(segments_start(&s, routed, &after, size));
 	assert_int_equal(ip4_parse(whole, len, &info), WEFT_R_OK);
 	coalesce_init(&coalesce, emit_to_kernel, NULL);
-	assert_true(coalesce_pending(&coalesce, whole, &info, MTU));
+	assert_int_equal(segment_size(whole, &info, MTU, datagram), size);
+	assert_true(coalesce_pending(&coalesce, whole, &info, size));
 	while ((n = segments_next(&s, ours, &payload)) > 0) {
 		memcpy(ours + s.headers, payload, n);
 		assert_int_equal(from_kernel(WAIT_MS), s.headers + n);
@@ -340,16 +341,22 @@ static void the_kernel_finishes_what_is_left_to_it(void **state)
 	struct l4_packet udp = UDP(.payload = 1471);
 
 	(void)state;
-	check_unfinished(&tcp);
-	check_unfinished(&udp);
+	check_unfinished(&tcp, 0);
+	check_unfinished(&udp, 0);
 	tcp.payload = 1460;
-	check_unfinished(&tcp);
+	check_unfinished(&tcp, 0);
 	tcp.payload = 1461;
-	check_unfinished(&tcp);
+	check_unfinished(&tcp, 0);
 	tcp.tcp_options = stamp;
 	tcp.tcp_options_len = sizeof(stamp);
 	tcp.payload = 60000;
-	check_unfinished(&tcp);
+	check_unfinished(&tcp, 0);
+	udp.payload = 5001;
+	check_unfinished(&udp, 1000);
+	check_unfinished(&udp, 1472);
+	udp.payload = 1400;
+	check_unfinished(&udp, 1000);
+	check_unfinished(&udp, 1400);
 }
 
 /* Without the kernel: segments of anything are merged to what they were cut from. */
