@@ -384,9 +384,30 @@ static void release_stale_slots(struct maps *m, const struct plan *plan)
 	}
 }
 
-/* A failed plan leaves no trace: slots it took for new peers go back. */
+/* What write_prefixes() may have done before it failed. */
+static int undo_prefixes(struct maps *m, const struct plan *plan)
+{
+	int err = 0;
+
+	for (size_t i = 0; i < plan->n_prefixes && err == 0; i++) {
+		const struct prefix_entry *undo = &plan->prefixes[i];
+		const struct prefix_entry *have = prefix_find(m, undo->addr);
+
+		if (!have || have->len != undo->len)
+			err = prefix_delete(m, undo);
+		else if (have->value != undo->value)
+			err = prefix_write(m, have);
+	}
+	return err;
+}
+
+/* A failed plan leaves no trace: slots it took for new peers go back, if nothing leads to them. */
 static void plan_undo(struct maps *m, const struct plan *plan)
 {
+	if (undo_prefixes(m, plan)) {
+		m->stale = true;
+		return;
+	}
 	for (size_t i = 0; plan->entries && i < plan->n_entries; i++) {
 		__be32 key = htonl(plan->entries[i].public_ip);
 
@@ -481,6 +502,11 @@ int maps_set_routes(struct maps *m, uint32_t network, uint8_t cell_shift,
 
 	if (!known)
 		return -ENOMEM;
+	/* A program may still read by the configuration that the prefixes were for. */
+	if (m->cell_shift == NO_CELLS && !provisional && m->state_dirty) {
+		maps_wait();
+		m->state_dirty = false;
+	}
 	n_known = known_routes(m, routes, n, known);
 	if (n - n_known > m->n_free + m->n_pending)
 		err = set_routes(m, network, shift, known, n_known);

@@ -257,6 +257,45 @@ static void failed_plan_leaves_no_trace(void **state)
 	leads(&routes[PREFIXES - 1], 1);
 }
 
+static size_t count_prefixes(void)
+{
+	struct weft_prefix key, next;
+	size_t n = 0;
+
+	for (int err = bpf_map_get_next_key(fds.prefixes, NULL, &next); err == 0;
+	     err = bpf_map_get_next_key(fds.prefixes, &key, &next)) {
+		key = next;
+		n++;
+	}
+	return n;
+}
+
+/* What was written before there was no room any more: moved to a new peer, and new. */
+static void failed_plan_moves_nothing(void **state)
+{
+	static struct datapath_route routes[PREFIXES + 1], moved[PREFIXES + 1];
+
+	(void)state;
+	NEED_MAPS();
+	for (uint32_t i = 0; i < ARRAY_SIZE(routes); i++) {
+		routes[i] = half(i, PEER_A);
+		moved[i] = half(i, PEER_B);
+	}
+	set_routes(routes, 2);
+	set_peer(PEER_A, 1);
+	assert_int_equal(maps_set_routes(maps, NETWORK, SHIFT, moved, ARRAY_SIZE(moved)), -ENOSPC);
+	leads(&routes[0], 1);
+	leads(&routes[1], 1);
+	assert_int_equal(count_prefixes(), 2);
+	/* Had its slot gone back while something led to it, this would be there now. */
+	routes[2].public_ip = PEER_B + 1;
+	set_routes(routes, 3);
+	set_peer(PEER_B + 1, 2);
+	leads(&routes[0], 1);
+	leads(&routes[2], 2);
+	assert_int_equal(count_prefixes(), 3);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -266,6 +305,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(cells_of_another_size_lead_nobody_astray, set_up,
 						tear_down),
 		cmocka_unit_test_setup_teardown(failed_plan_leaves_no_trace, set_up, tear_down),
+		cmocka_unit_test_setup_teardown(failed_plan_moves_nothing, set_up, tear_down),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
