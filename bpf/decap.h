@@ -11,6 +11,7 @@ struct ingress {
 	const struct weft_config *cfg;
 	const struct weft_peer *peer; /* of the inner source; NULL where nobody leads to it */
 	const struct weft_endpoint *ep;
+	u32 ep_ifindex;
 	enum weft_reason detour; /* WEFT_R_OK: straight to the endpoint */
 	bool aggregate; /* by way of the aggregator */
 	u8 ecn; /* that the inner packet leaves with */
@@ -87,7 +88,7 @@ static __always_inline enum weft_reason find_endpoint(struct ingress *in, const 
 		return WEFT_R_HOST;
 	if (inner->ttl <= 1)
 		return WEFT_R_TTL;
-	in->ep = endpoint_lookup(in->cfg, daddr);
+	in->ep = endpoint_lookup(in->cfg, daddr, &in->ep_ifindex);
 	return in->ep && in->ep->flags & WEFT_ENDPOINT_DIRECT ? WEFT_R_OK : WEFT_R_NO_ENDPOINT;
 }
 

@@ -43,19 +43,18 @@ static __always_inline enum weft_reason find_peer(struct egress *e)
 static __always_inline enum weft_reason check_source(struct __sk_buff *skb, struct egress *e,
 						     const struct ethhdr *eth, enum weft_hook hook)
 {
-	const struct weft_endpoint *ep;
+	u32 ifindex;
 
 	e->saddr = bpf_ntohl(e->ip->saddr);
 	if (!in_subnet(e->cfg, e->saddr) || e->saddr - e->cfg->subnet <= 1)
 		return WEFT_R_SPOOFED_LOCAL;
 	if (hook != WEFT_HOOK_PORT)
 		return WEFT_R_OK;
-	ep = endpoint_lookup(e->cfg, e->saddr);
-	if (!ep) {
+	if (!endpoint_lookup(e->cfg, e->saddr, &ifindex)) {
 		hint_send(WEFT_HINT_ENDPOINT, skb->ifindex, e->ip->saddr, eth->h_source, 0);
 		return WEFT_R_NO_ENDPOINT;
 	}
-	return ep->ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_SPOOFED_LOCAL;
+	return ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_SPOOFED_LOCAL;
 }
 
 /*
@@ -84,15 +83,15 @@ static __always_inline bool is_encapsulated(const struct __sk_buff *skb, const s
 static __always_inline enum weft_reason
 check_neighbour(const struct __sk_buff *skb, const struct egress *e, enum weft_reason reason)
 {
-	u32 saddr = bpf_ntohl(e->ip->saddr);
-	const struct weft_endpoint *ep;
+	u32 saddr = bpf_ntohl(e->ip->saddr), ifindex;
 
 	if (is_encapsulated(skb, e))
 		return WEFT_R_SPOOFED_LOCAL;
 	if (!in_subnet(e->cfg, saddr))
 		return reason;
-	ep = endpoint_lookup(e->cfg, saddr);
-	return ep && ep->ifindex != skb->ifindex ? WEFT_R_SPOOFED_LOCAL : reason;
+	return endpoint_lookup(e->cfg, saddr, &ifindex) && ifindex != skb->ifindex
+		       ? WEFT_R_SPOOFED_LOCAL
+		       : reason;
 }
 
 /* What a router must leave to the full stack. */

@@ -136,14 +136,18 @@ static __always_inline const struct weft_peer *peer_lookup(u32 slot)
 	return slot == WEFT_ROUTE_NONE ? NULL : bpf_map_lookup_elem(&peers, &slot);
 }
 
-/* The endpoint of an address (host order) inside the own subnet, or NULL when unknown. */
+/*
+ * The endpoint of an address (host order) inside the own subnet, or NULL when unknown. *ifindex is
+ * its device, 0 when unknown: the entry's own may be 0 a moment later.
+ */
 static __always_inline const struct weft_endpoint *endpoint_lookup(const struct weft_config *cfg,
-								   u32 addr)
+								   u32 addr, u32 *ifindex)
 {
 	u32 index = addr - cfg->subnet;
 	const struct weft_endpoint *ep = bpf_map_lookup_elem(&endpoints, &index);
 
-	return ep && *(volatile const u32 *)&ep->ifindex ? ep : NULL;
+	*ifindex = ep ? *(volatile const u32 *)&ep->ifindex : 0;
+	return *ifindex ? ep : NULL;
 }
 
 /* Best effort: a full ring means that the agent has enough to look at. */

@@ -169,7 +169,7 @@ static __always_inline int to_pod(struct __sk_buff *skb, const struct ingress *i
 	mac_copy(eth->h_source, in->cfg->bridge_mac);
 	ip4_decrease_ttl(ip);
 	count(skb, hook, WEFT_FAST, WEFT_R_OK, len);
-	return bpf_redirect_peer(in->ep->ifindex, 0);
+	return bpf_redirect_peer(in->ep_ifindex, 0);
 }
 
 /* The address makes it the far end's own, so that the frames of a flow are alike and accepted. */
@@ -232,7 +232,7 @@ static __always_inline int deliver_stripped(struct __sk_buff *skb, enum weft_hoo
 	if (skb->protocol != bpf_htons(ETH_P_IP) || (void *)(ip + 1) > skb_data_end(skb) ||
 	    !in_subnet(in.cfg, bpf_ntohl(ip->daddr)))
 		return drop(skb, hook, WEFT_R_BAD_IP4, len);
-	in.ep = endpoint_lookup(in.cfg, bpf_ntohl(ip->daddr));
+	in.ep = endpoint_lookup(in.cfg, bpf_ntohl(ip->daddr), &in.ep_ifindex);
 	if (in.ep && in.ep->flags & WEFT_ENDPOINT_DIRECT)
 		in.detour = approve_entry(skb, st, in.cfg, ip, skb_data_end(skb), WEFT_INGRESS);
 	return in.detour == WEFT_R_OK ? to_pod(skb, &in, hook, len) : to_host(skb, &in, hook, len);
@@ -243,6 +243,8 @@ static __always_inline int receive_stripped(struct __sk_buff *skb)
 {
 	if (skb->vlan_present || skb->pkt_type != PACKET_HOST)
 		return drop(skb, WEFT_HOOK_UPLINK, WEFT_R_NOT_OVERLAY, skb->len);
+	/* What a device may have verified was the outer checksum: see DECAP_FLAGS. */
+	bpf_csum_level(skb, BPF_CSUM_LEVEL_RESET);
 	return deliver_stripped(skb, WEFT_HOOK_UPLINK);
 }
 
@@ -407,7 +409,7 @@ int weft_enter(struct __sk_buff *skb)
 static __always_inline enum weft_reason
 classify_delivery(struct __sk_buff *skb, const struct weft_config *cfg, struct iphdr **ip)
 {
-	const struct weft_endpoint *ep;
+	u32 ifindex;
 
 	if (skb->protocol != bpf_htons(ETH_P_IP))
 		return WEFT_R_NOT_IPV4;
@@ -417,8 +419,8 @@ classify_delivery(struct __sk_buff *skb, const struct weft_config *cfg, struct i
 		return WEFT_R_SHORT;
 	if (check_way(cfg, *ip) != WEFT_R_OK)
 		return WEFT_R_NOT_OVERLAY;
-	ep = endpoint_lookup(cfg, bpf_ntohl((*ip)->daddr));
-	return ep && ep->ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_NO_ENDPOINT;
+	endpoint_lookup(cfg, bpf_ntohl((*ip)->daddr), &ifindex);
+	return ifindex == skb->ifindex ? WEFT_R_OK : WEFT_R_NO_ENDPOINT;
 }
 
 SEC("tc")
