@@ -46,8 +46,8 @@ static __always_inline bool is_others_ipip(const struct weft_config *cfg, const 
 
 /*
  * UDP that is still to be cut, on a wire that carries tunnels' packets whole. Nothing a program can
- * do makes the kernel forget the tunnel, and it would later cut this in the place of headers that
- * are gone (skb_udp_tunnel_segment(), net/ipv4/udp_offload.c): its sockets and devices do that well.
+ * do makes the kernel forget the tunnel, and it would later cut this at headers that are gone
+ * (skb_udp_tunnel_segment(), net/ipv4/udp_offload.c): its sockets and devices do that well.
  */
 static __always_inline bool is_cut_as_tunnel(const struct __sk_buff *skb, const struct iphdr *inner,
 					     enum weft_format format)
