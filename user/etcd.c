@@ -16,7 +16,7 @@
 
 #define PAGE 1000
 #define URL_MAX 512
-#define TOKEN_MAX 512
+#define TOKEN_MAX 4096 /* a JWT signed with a large RSA key has some 1,500 bytes */
 
 struct watch {
 	int64_t revision; /* of the first change asked for */
@@ -204,7 +204,7 @@ static bool is_token(const char *text)
 
 	while (i < len && text[i] > 0x20 && text[i] < 0x7f)
 		i++;
-	return len && i == len && len < TOKEN_MAX;
+	return len && i == len;
 }
 
 static int authenticate(struct etcd *e)
@@ -225,10 +225,13 @@ static int authenticate(struct etcd *e)
 	if (err)
 		return err;
 	token = json_string_value(json_object_get(answer, "token"));
-	if (token && is_token(token))
-		strcpy(e->token, token);
-	else
+	if (!token || !is_token(token))
 		err = fail(e, -EPROTO, "%s: no token in the answer", etcd_endpoint(e));
+	else if (strlen(token) >= TOKEN_MAX)
+		err = fail(e, -EPROTO, "%s: the token has more than %d bytes", etcd_endpoint(e),
+			   TOKEN_MAX - 1);
+	else
+		strcpy(e->token, token);
 	json_decref(answer);
 	return err;
 }

@@ -19,7 +19,7 @@
 
 static const char *const *answers; /* of the calls to come; NULL ends them */
 static int status = 200; /* of them */
-static char authorization[64]; /* that the last call brought along */
+static char authorization[5000]; /* that the last call brought along */
 
 int http_open(const struct http_config *config, struct http **out)
 {
@@ -112,13 +112,16 @@ static void there_is_a_revision_after_every_other(void **state)
 	etcd_close(etcd);
 }
 
-static void expect_token(const char *const *script, const char *token)
+/* token NULL: refused for this reason */
+static void expect_token(const char *const *script, const char *token, const char *reason)
 {
 	struct etcd *etcd = open_etcd(script, "root");
 	int err = etcd_get(etcd, "k", ignore, NULL);
 
 	assert_int_equal(err, token ? 0 : -EPROTO);
 	assert_string_equal(authorization, token ? token : "");
+	if (!token)
+		assert_string_equal(etcd_error(etcd), reason);
 	etcd_close(etcd);
 }
 
@@ -129,13 +132,31 @@ static void a_token_is_one_word(void **state)
 	static const char *const space[] = {"{\"token\":\"a b\"}", "{}", NULL};
 	static const char *const empty[] = {"{\"token\":\"\"}", "{}", NULL};
 	static const char *const none[] = {"{\"token\":7}", "{}", NULL};
+	const char *reason = "http://a: no token in the answer";
 
 	(void)state;
-	expect_token(good, "abc.12-_~");
-	expect_token(lines, NULL);
-	expect_token(space, NULL);
-	expect_token(empty, NULL);
-	expect_token(none, NULL);
+	expect_token(good, "abc.12-_~", NULL);
+	expect_token(lines, NULL, reason);
+	expect_token(space, NULL, reason);
+	expect_token(empty, NULL, reason);
+	expect_token(none, NULL, reason);
+}
+
+/* A JWT that is signed with an RSA key of 16384 bits has some 3,000 bytes. */
+static void a_token_is_so_long(void **state)
+{
+	char token[4097], answer[sizeof(token) + 16];
+	const char *const script[] = {answer, "{}", NULL};
+
+	(void)state;
+	memset(token, 'a', sizeof(token));
+	token[4095] = '\0';
+	snprintf(answer, sizeof(answer), "{\"token\":\"%s\"}", token);
+	expect_token(script, token, NULL);
+	token[4095] = 'a';
+	token[4096] = '\0';
+	snprintf(answer, sizeof(answer), "{\"token\":\"%s\"}", token);
+	expect_token(script, NULL, "http://a: the token has more than 4095 bytes");
 }
 
 /* As versions of etcd put it */
@@ -176,6 +197,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(there_is_a_revision_after_every_other),
 		cmocka_unit_test(a_token_is_one_word),
+		cmocka_unit_test(a_token_is_so_long),
 		cmocka_unit_test(refusals_have_their_reason),
 	};
 
