@@ -287,6 +287,9 @@ static int static_read(struct store *store, struct netconf *out, char error[NETC
 		err = parse_fd(fd, st.st_size, out, error);
 	if (err == 0)
 		return 0;
+	/* No fault of this file: it may be good, and need not change to be read. */
+	if (st.st_mode && err != -EINVAL && err != -EACCES)
+		s->uncertain = true;
 	if (!reason)
 		reason = error[0] ? error : strerror(-err);
 	return refuse(s, err, error, reason);

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -302,6 +303,27 @@ static void test_bad_then_good(void **state)
 	expect_read(fx, 2);
 }
 
+/* What is good needs no change to be read once there are descriptors again. */
+static void test_no_descriptors(void **state)
+{
+	struct fixture *fx = *state;
+	struct rlimit before, none;
+
+	start(fx);
+	put("conf", GOOD(2));
+	assert_true(changed_within(fx, SOON_MS));
+	settle();
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	none = before;
+	none.rlim_cur = 0;
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+	expect_refused(fx, -EMFILE, "conf: Too many open files");
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	assert_true(changed_within(fx, RECHECK_MS));
+	expect_read(fx, 2);
+	assert_false(store_ack(fx->store));
+}
+
 static void test_directory_replaced(void **state)
 {
 	struct fixture *fx = *state;
@@ -417,6 +439,7 @@ int main(void)
 		T(test_other_files_are_no_change),
 		T(test_half_written),
 		T(test_bad_then_good),
+		T(test_no_descriptors),
 		T(test_directory_replaced),
 		T(test_link_to_other_directory),
 		T(test_directory_appears_later),
