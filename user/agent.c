@@ -91,14 +91,20 @@ static void on_bridge(uint32_t ifindex, const uint8_t mac[6], void *arg)
 
 /* The store. */
 
+/* The device behind the kernel's socket has its MAC from when it was opened. */
+static bool same_vtep(const struct agent *a, const struct lease *own)
+{
+	return a->format != WEFT_FORMAT_VXLAN || memcmp(a->own.vtep.mac, own->vtep.mac, 6) == 0;
+}
+
 static bool same_identity(const struct agent *a, const struct netconf *conf,
 			  const struct lease *own)
 {
 	return a->conf.network.addr == conf->network.addr &&
 	       a->conf.network.len == conf->network.len && a->conf.subnet_len == conf->subnet_len &&
 	       netconf_same_backend(&a->conf, conf) && a->format == apply_format(a, own) &&
-	       a->own.subnet.addr == own->subnet.addr && a->own.subnet.len == own->subnet.len &&
-	       own->public_ip == a->public_ip;
+	       same_vtep(a, own) && a->own.subnet.addr == own->subnet.addr &&
+	       a->own.subnet.len == own->subnet.len && own->public_ip == a->public_ip;
 }
 
 /* A registry may change a hundred times a second. */
@@ -136,7 +142,7 @@ static void accept_state(struct agent *a, struct netconf *next)
 	}
 	a->store_error[0] = '\0';
 	if (!same_identity(a, next, &own)) {
-		log_info("network, format, own subnet or address changed: starting anew");
+		log_info("network, format, own subnet, address or MAC changed: starting anew");
 		netconf_free(next);
 		address_start_anew(a);
 		return;

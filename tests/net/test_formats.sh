@@ -296,6 +296,17 @@ elsewhere() {
 	return $rc
 }
 
+# own_mac MAC: node 1's lease has it, and so has node 2, a stranger no more; nothing else changes
+own_mac() {
+	jq --arg mac "$1" '.Leases[1].PublicIP = "192.0.2.2" | .Leases[0] += {BackendType: "vxlan",
+		BackendData: {VNI: 1, VtepMAC: $mac}}' "$(lab_dir)/store.json" > "$WORK/store" &&
+		mv "$WORK/store" "$(lab_dir)/store.json" &&
+		ip -n "$LAB-n2" neigh replace 10.244.1.0 lladdr "$1" dev flannel.1 nud permanent &&
+		in_ns "$LAB-n2" bridge fdb append "$1" dev flannel.1 dst 192.0.2.1
+}
+
+device_mac() { [ "$(ip -n "$LAB-n1" -j link show flannel0-vx | jq -r '.[0].address')" = "$1" ]; }
+
 # with_tiers FORMAT
 with_tiers() {
 	local wire tier label
@@ -316,6 +327,10 @@ with_tiers() {
 			within 3 eval '[ "$(weft_on 1 peers -j | jq -r ".[0].public_ip")" = 192.0.2.77 ]'
 			check "$label: a stranger's do not pass" eval "! fragments"
 			check "$label: and are counted" by_vtep drop unknown_peer 1
+			[ "$1" = vxlan ] || continue
+			check "$label: another MAC of ours" own_mac 4a:00:00:00:00:01
+			check "$label: is the device's" within 5 device_mac 4a:00:00:00:00:01
+			check "$label: fragments come to it" within 5 fragments
 		done
 	done
 }
