@@ -378,7 +378,7 @@ static bool overlaps(struct prefix4 a, struct prefix4 b)
 	return prefix4_contains(a, b.addr) || prefix4_contains(b, a.addr);
 }
 
-static bool is_used(const struct registry *r, struct prefix4 subnet)
+bool registry_is_used(const struct registry *r, struct prefix4 subnet)
 {
 	size_t at = lower_bound(r, subnet);
 
@@ -400,7 +400,7 @@ size_t registry_unused(const struct registry *r, const struct netconf *conf, str
 	for (uint64_t addr = conf->subnet_min; addr <= conf->subnet_max && n < max; addr += size) {
 		struct prefix4 subnet = {(uint32_t)addr, conf->subnet_len};
 
-		if (!is_used(r, subnet))
+		if (!registry_is_used(r, subnet))
 			out[n++] = subnet;
 	}
 	return n;

@@ -65,6 +65,8 @@ const struct registry_entry *registry_next(const struct registry *r,
 const struct registry_entry *registry_of_owner(const struct registry *r, uint32_t public_ip,
 					       const struct registry_entry *after);
 
+/* Does a lease overlap it? */
+bool registry_is_used(const struct registry *r, struct prefix4 subnet);
 /*
  * Subnets of conf's size between its bounds that overlap no lease, from the lowest on; at most max.
  * Returns how many were found.

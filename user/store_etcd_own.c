@@ -240,7 +240,7 @@ int own_hold(struct etcd_store *s)
 			continue;
 		return fits(&s->conf, entry->lease.subnet) ? keep(s, entry) : drop_misfit(s, entry);
 	}
-	if (previous.len && fits(&s->conf, previous) && !registry_find(s->registry, previous))
+	if (previous.len && fits(&s->conf, previous) && !registry_is_used(s->registry, previous))
 		return create(s, previous);
 	return choose_free(s);
 }
