@@ -333,7 +333,10 @@ static int do_due(struct etcd_store *s, uint64_t *beat_ms, uint64_t *next_ms)
 	}
 	if (err == 0 && s->own.subnet.len && now >= s->own.renew_ms)
 		err = own_renew(s);
+	if (err == 0 && s->own.reclaim_ms && now >= s->own.reclaim_ms)
+		err = etcd_store_fail(s, -ESTALE, "the own lease's key is to be set right");
 	*next_ms = earlier(*beat_ms, s->own.subnet.len ? s->own.renew_ms : UINT64_MAX);
+	*next_ms = earlier(*next_ms, s->own.reclaim_ms ? s->own.reclaim_ms : UINT64_MAX);
 	*next_ms = earlier(*next_ms, s->sweep_ms);
 	*next_ms = earlier(*next_ms, s->unsaved ? s->save_ms : UINT64_MAX);
 	return err;

@@ -148,15 +148,19 @@ static int reclaim(struct etcd_store *s, const struct registry_entry *entry)
 	int64_t ttl_s = 0;
 	int err = 0;
 
-	if (s->own.reclaimed_ms && now - s->own.reclaimed_ms < RECLAIM_MS)
+	if (s->own.reclaimed_ms && now - s->own.reclaimed_ms < RECLAIM_MS) {
+		s->own.reclaim_ms = s->own.reclaimed_ms + RECLAIM_MS;
 		return 0;
-	s->own.reclaimed_ms = now;
+	}
 	if (known.etcd_lease > 0)
 		err = etcd_keep_alive(s->etcd, known.etcd_lease, &ttl_s);
 	if (err)
 		return from_etcd(s, err);
-	return write_own(s, known.lease.subnet, reserved || ttl_s ? known.etcd_lease : -1,
-			 known.mod_revision);
+	err = write_own(s, known.lease.subnet, reserved || ttl_s ? known.etcd_lease : -1,
+			known.mod_revision);
+	if (err >= 0)
+		s->own.reclaimed_ms = now;
+	return err;
 }
 
 static int lose(struct etcd_store *s, const struct registry_entry *entry)
@@ -231,6 +235,7 @@ int own_hold(struct etcd_store *s)
 	const struct registry_entry *entry = NULL;
 	struct prefix4 previous = s->self.previous;
 
+	s->own.reclaim_ms = 0;
 	if (!registry_can_own(s->conf.network, s->self.public_ip))
 		return refuse_self(s);
 	if (s->own.subnet.len && fits(&s->conf, s->own.subnet))

@@ -19,6 +19,7 @@ struct own_lease {
 	int64_t granted; /* the one that this process asked for */
 	uint64_t renew_ms; /* by clock_ms(); UINT64_MAX: never */
 	uint64_t reclaimed_ms; /* when its key was last set right; 0: never */
+	uint64_t reclaim_ms; /* when it may be set right, which it needs; 0: it does not */
 };
 
 struct etcd_store {

@@ -40,12 +40,15 @@ static struct {
 	struct key log[32]; /* of all changes */
 	size_t n_log;
 	int64_t revision, lease, watched;
+	unsigned int fail; /* so many writes to come */
 	etcd_kv_fn fn;
 	void *arg;
 	int wake_fd;
 	bool (*script)(
 		void); /* whenever the store waits; true: that was all. NULL: wait for ever */
 	uint64_t now_ms;
+	uint64_t written_ms[8]; /* when the store wrote a key */
+	size_t n_written;
 } world;
 
 static sem_t done;
@@ -207,8 +210,14 @@ int etcd_revoke(struct etcd *etcd, int64_t lease)
 /* 1: what the caller does is to be done */
 static int begin(bool unchanged)
 {
+	if (world.fail) {
+		world.fail--;
+		return -EIO;
+	}
 	if (!unchanged)
 		return 0;
+	assert_true(world.n_written < ARRAY_SIZE(world.written_ms));
+	world.written_ms[world.n_written++] = world.now_ms;
 	world.revision++;
 	return 1;
 }
@@ -362,6 +371,47 @@ static void not_where_another_node_is(void **state)
 	}
 }
 
+/* Written over as soon as it is ours, twice; then it stays as it is. */
+static bool written_over_twice(void)
+{
+	if (!is(KEY, OURS))
+		return world.now_ms > 10000000;
+	if (world.n_written == 3)
+		return true;
+	put(KEY, THEIRS, 0);
+	return false;
+}
+
+static void a_key_is_set_right_once_a_minute(void **state)
+{
+	(void)state;
+	assert_true(run(written_over_twice));
+	assert_true(is(KEY, OURS));
+	assert_int_equal(world.n_written, 3);
+	assert_int_equal(world.written_ms[1], world.written_ms[0]);
+	assert_int_equal(world.written_ms[2], world.written_ms[1] + 60000);
+	expect_state(9, 1);
+}
+
+static bool written_over_and_out_of_order(void)
+{
+	if (world.n_written == 1 && is(KEY, OURS)) {
+		put(KEY, THEIRS, 0);
+		world.fail = 1;
+		return false;
+	}
+	return is(KEY, OURS) || world.now_ms > 10000000;
+}
+
+static void an_attempt_that_failed_is_none(void **state)
+{
+	(void)state;
+	assert_true(run(written_over_and_out_of_order));
+	assert_true(is(KEY, OURS));
+	assert_int_equal(world.fail, 0);
+	assert_in_range(world.written_ms[1], world.written_ms[0], world.written_ms[0] + 10000);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
@@ -369,6 +419,8 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_previous_subnet_is_taken_again),
 		T(not_where_another_node_is),
+		T(a_key_is_set_right_once_a_minute),
+		T(an_attempt_that_failed_is_none),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);
