@@ -430,14 +430,30 @@ int etcd_revoke(struct etcd *e, int64_t lease)
 			  &ignored);
 }
 
-/* Takes operation: done if the key's last change is mod_revision. 1 or 0. */
-static int transact(struct etcd *e, const char *key, int64_t mod_revision, json_t *operation)
+static json_t *unchanged_json(const char *key, int64_t mod_revision)
 {
-	json_t *answer, *request = json_pack("{s:[{s:s, s:s, s:o, s:o}], s:[o]}", "compare",
-					     "target", "MOD", "result", "EQUAL", "key",
-					     text_json(key), "mod_revision",
-					     number_json(mod_revision), "success", operation);
-	int err = call(e, "/v3/kv/txn", request, &answer);
+	return json_pack("{s:s, s:s, s:o, s:o}", "target", "MOD", "result", "EQUAL", "key",
+			 text_json(key), "mod_revision", number_json(mod_revision));
+}
+
+static json_t *put_json(const char *key, const char *value, int64_t lease)
+{
+	return json_pack("{s:{s:o, s:o, s:o}}", "request_put", "key", text_json(key), "value",
+			 text_json(value), "lease", number_json(lease));
+}
+
+static json_t *delete_json(const char *key)
+{
+	return json_pack("{s:{s:o}}", "request_delete_range", "key", text_json(key));
+}
+
+/* Takes both arrays: operations are done if all comparisons hold. 1 or 0. */
+static int transact(struct etcd *e, json_t *comparisons, json_t *operations)
+{
+	json_t *answer;
+	int err = call(e, "/v3/kv/txn",
+		       json_pack("{s:o, s:o}", "compare", comparisons, "success", operations),
+		       &answer);
 
 	if (err)
 		return err;
@@ -449,15 +465,24 @@ static int transact(struct etcd *e, const char *key, int64_t mod_revision, json_
 int etcd_put(struct etcd *e, const char *key, const char *value, int64_t lease,
 	     int64_t mod_revision)
 {
-	return transact(e, key, mod_revision,
-			json_pack("{s:{s:o, s:o, s:o}}", "request_put", "key", text_json(key),
-				  "value", text_json(value), "lease", number_json(lease)));
+	return transact(e, json_pack("[o]", unchanged_json(key, mod_revision)),
+			json_pack("[o]", put_json(key, value, lease)));
 }
 
 int etcd_delete(struct etcd *e, const char *key, int64_t mod_revision)
 {
-	return transact(e, key, mod_revision,
-			json_pack("{s:{s:o}}", "request_delete_range", "key", text_json(key)));
+	return transact(e, json_pack("[o]", unchanged_json(key, mod_revision)),
+			json_pack("[o]", delete_json(key)));
+}
+
+/* In this order: for readers who go by the subnet alone the key that stays comes last. */
+int etcd_move(struct etcd *e, const struct etcd_move *move)
+{
+	return transact(e,
+			json_pack("[o, o]", unchanged_json(move->from, move->from_revision),
+				  unchanged_json(move->to, move->to_revision)),
+			json_pack("[o, o]", delete_json(move->from),
+				  put_json(move->to, move->value, move->lease)));
 }
 
 static int call_only(struct etcd *e, const char *path, json_t *request)

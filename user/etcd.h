@@ -63,6 +63,13 @@ int etcd_put_any(struct etcd *etcd, const char *key, const char *value, int64_t 
 int etcd_delete_any(struct etcd *etcd, const char *key);
 /* As etcd_put(). */
 int etcd_delete(struct etcd *etcd, const char *key, int64_t mod_revision);
+/* One key in place of another, if both are as they were; as etcd_put(). */
+struct etcd_move {
+	const char *from, *to, *value;
+	int64_t from_revision, to_revision; /* mod_revision; to_revision 0: it does not exist */
+	int64_t lease;
+};
+int etcd_move(struct etcd *etcd, const struct etcd_move *move);
 
 /* Changes of keys that begin with prefix from revision on; fn as above. */
 int etcd_watch(struct etcd *etcd, const char *prefix, int64_t revision, etcd_kv_fn fn, void *arg);

@@ -76,7 +76,7 @@ static bool is_key6(const char *text)
 }
 
 /* The last part of a path: "10.9.17.0-24" or "10.9.17.0-24&fd00:9:17::-64". */
-static int parse_key(const char *path, struct prefix4 *out, char *error)
+static int parse_key(const char *path, struct prefix4 *out, bool *dual, char *error)
 {
 	const char *slash = strrchr(path, '/'), *name = slash ? slash + 1 : path;
 	const char *dash = strchr(name, '-'), *other = strchr(name, '&');
@@ -91,6 +91,7 @@ static int parse_key(const char *path, struct prefix4 *out, char *error)
 	text[dash - name] = '/';
 	if (prefix4_split(text, &addr, &out->len) || (other && !is_key6(other + 1)))
 		return refuse(error, "the key is not that of a lease");
+	*dual = other;
 	out->addr = addr & prefix4_mask(out->len);
 	if (out->addr != addr)
 		return refuse(error, "the key's address has host bits set");
@@ -207,11 +208,12 @@ static void note_seen(const struct registry *r, struct registry_entry *entry)
 }
 
 static void note_revisions(const struct registry *r, struct registry_entry *entry,
-			   const struct etcd_kv *kv)
+			   const struct etcd_kv *kv, bool dual)
 {
 	entry->create_revision = kv->create_revision;
 	entry->mod_revision = kv->mod_revision;
 	entry->etcd_lease = kv->lease;
+	entry->dual = dual;
 	note_seen(r, entry);
 	entry->contested = false;
 }
@@ -221,7 +223,7 @@ static void note_revisions(const struct registry *r, struct registry_entry *entr
  * known to be, it takes the subnet, for somebody's it is.
  */
 static int note_refused(struct registry *r, struct prefix4 subnet, const struct etcd_kv *kv,
-			int err)
+			bool dual, int err)
 {
 	struct registry_entry *entry = find(r, subnet);
 
@@ -229,6 +231,7 @@ static int note_refused(struct registry *r, struct prefix4 subnet, const struct 
 		entry = insert(r, subnet);
 	if (entry) {
 		entry->mod_revision = kv->mod_revision;
+		entry->dual = dual;
 		note_seen(r, entry);
 		entry->contested = true;
 	}
@@ -253,6 +256,21 @@ static int refuse_claim(const struct registry_entry *entry, const struct lease *
 	return -EINVAL;
 }
 
+/* Is the entry that of the subnet's other key, which is there as well? */
+static bool is_twin(const struct registry *r, const struct registry_entry *entry, bool dual)
+{
+	return entry->dual != dual && entry->listing == r->listing && !entry->gone_ms;
+}
+
+/* Of one owner the later written counts, of two the older. */
+static bool prevails(const struct registry_entry *twin, const struct etcd_kv *kv,
+		     const struct lease *lease)
+{
+	if (twin->lease.public_ip && twin->lease.public_ip != lease->public_ip)
+		return kv->create_revision < twin->create_revision;
+	return twin->contested || kv->mod_revision > twin->mod_revision;
+}
+
 static int check_place(const struct registry *r, struct prefix4 subnet, char *error)
 {
 	char name[PREFIX4_STRLEN];
@@ -267,7 +285,8 @@ int registry_put(struct registry *r, const struct etcd_kv *kv, char error[NETCON
 {
 	struct registry_entry *entry;
 	struct lease lease = {};
-	int err = parse_key(kv->key, &lease.subnet, error);
+	bool dual = false;
+	int err = parse_key(kv->key, &lease.subnet, &dual, error);
 
 	if (err == 0)
 		err = check_place(r, lease.subnet, error);
@@ -275,12 +294,14 @@ int registry_put(struct registry *r, const struct etcd_kv *kv, char error[NETCON
 		return err;
 	entry = find(r, lease.subnet);
 	err = parse_value(r, kv, &lease, error);
+	if (entry && is_twin(r, entry, dual) && (err || !prevails(entry, kv, &lease)))
+		return err;
 	if (err == 0 && entry && is_claim(entry, kv, &lease))
 		err = refuse_claim(entry, &lease, error);
 	if (err)
-		return note_refused(r, lease.subnet, kv, err);
+		return note_refused(r, lease.subnet, kv, dual, err);
 	if (entry && lease_equal(&entry->lease, &lease)) {
-		note_revisions(r, entry, kv);
+		note_revisions(r, entry, kv, dual);
 		return 0;
 	}
 	if (!entry && r->n == WEFT_MAX_ROUTES)
@@ -289,7 +310,7 @@ int registry_put(struct registry *r, const struct etcd_kv *kv, char error[NETCON
 	if (!entry)
 		return -ENOMEM;
 	entry->lease = lease;
-	note_revisions(r, entry, kv);
+	note_revisions(r, entry, kv, dual);
 	return 1;
 }
 
@@ -298,11 +319,12 @@ void registry_remove(struct registry *r, const char *key, uint64_t until_ms)
 	char ignored[NETCONF_ERROR_LEN];
 	struct registry_entry *entry;
 	struct prefix4 subnet;
+	bool dual;
 
-	if (parse_key(key, &subnet, ignored))
+	if (parse_key(key, &subnet, &dual, ignored))
 		return;
 	entry = find(r, subnet);
-	if (entry)
+	if (entry && entry->dual == dual)
 		entry->gone_ms = until_ms;
 }
 

@@ -4,7 +4,9 @@
  * values, and which of them a node can use. No I/O. One that cannot be read never touches another,
  * and a known lease whose value turns bad stays as it was. So does one that gets another owner
  * while it stands: agents remove and create a key for that, or (weft) keep its lease in etcd. A key
- * that never had a good value is an entry without an owner: its subnet is not free.
+ * that never had a good value is an entry without an owner: its subnet is not free. A subnet can
+ * have two keys, as flannel makes another one when it gets an IPv6 subnet as well or loses it: of
+ * one owner the later written counts, of two the older, and a bad one not at all.
  */
 #ifndef WEFT_USER_REGISTRY_H
 #define WEFT_USER_REGISTRY_H
@@ -22,6 +24,7 @@ struct registry_entry {
 	uint64_t gone_ms; /* 0: it is there; else it is kept up to this time and then swept away */
 	unsigned int listing; /* in which it was last seen */
 	bool contested; /* the key's value is bad or another owner's, and is not believed */
+	bool dual; /* the key names an IPv6 subnet, too: not what registry_key() makes of it */
 };
 
 /* Longest key below "PREFIX/subnets/" of a lease of IPv4 only. */

@@ -82,8 +82,9 @@ static void note_refusal(struct etcd_store *s, const char *key, const char *reas
 static bool is_own(const struct etcd_store *s, const char *key)
 {
 	char path[STORE_PATH_MAX];
+	size_t len = strlen(own_path(s, s->own.subnet, path));
 
-	return s->own.subnet.len && strcmp(key, own_path(s, s->own.subnet, path)) == 0;
+	return s->own.subnet.len && strncmp(key, path, len) == 0 && (!key[len] || key[len] == '&');
 }
 
 static int on_kv(const struct etcd_kv *kv, void *arg)

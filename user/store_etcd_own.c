@@ -111,6 +111,61 @@ static int create(struct etcd_store *s, struct prefix4 subnet)
 	return write_own(s, subnet, -1, 0);
 }
 
+/* The keys of a subnet, as etcd has them now. */
+struct keys {
+	char plain[STORE_PATH_MAX], dual[STORE_PATH_MAX]; /* paths; dual: names an IPv6 subnet */
+	int64_t plain_revision, dual_revision; /* 0: there is none */
+	int64_t dual_lease;
+};
+
+static int on_key(const struct etcd_kv *kv, void *arg)
+{
+	struct keys *keys = arg;
+	size_t len = strlen(keys->plain);
+
+	if (kv->key[len] == '\0')
+		keys->plain_revision = kv->mod_revision;
+	if (kv->key[len] != '&' || strlen(kv->key) >= sizeof(keys->dual))
+		return 0;
+	strcpy(keys->dual, kv->key);
+	keys->dual_revision = kv->mod_revision;
+	keys->dual_lease = kv->lease;
+	return 0;
+}
+
+static int find_keys(struct etcd_store *s, struct prefix4 subnet, struct keys *keys)
+{
+	int64_t ignored;
+
+	*keys = (struct keys){};
+	own_path(s, subnet, keys->plain);
+	return from_etcd(s, etcd_list(s->etcd, keys->plain, &ignored, on_key, keys));
+}
+
+/*
+ * Our subnet under a key that names an IPv6 subnet, too, as flannel leaves it: we announce none,
+ * under the same lease. 1, as above.
+ */
+static int replace_dual(struct etcd_store *s, struct prefix4 subnet)
+{
+	struct lease self = announcement(s, subnet);
+	char value[REGISTRY_VALUE_LEN];
+	struct keys keys;
+	int err = find_keys(s, subnet, &keys); /* fills keys in any case */
+	const struct etcd_move move = {.from = keys.dual,
+				       .from_revision = keys.dual_revision,
+				       .to = keys.plain,
+				       .to_revision = keys.plain_revision,
+				       .value = registry_value(&self, value),
+				       .lease = keys.dual_lease};
+
+	if (err < 0 || !keys.dual_revision)
+		return err < 0 ? err : 1;
+	log_info("etcd: %s becomes a key without IPv6", keys.dual);
+	err = etcd_move(s->etcd, &move);
+	return err < 0 ? from_etcd(s, err) : 1;
+}
+
 /* The key is there with our address; make sure that it stays. */
 static int keep(struct etcd_store *s, const struct registry_entry *entry)
 {
@@ -120,6 +175,8 @@ static int keep(struct etcd_store *s, const struct registry_entry *entry)
 	int64_t ttl_s = 0;
 	int err = 0;
 
+	if (known.dual)
+		return replace_dual(s, known.lease.subnet);
 	if (!lease_equal(&known.lease, &self))
 		return write_own(s, known.lease.subnet, known.etcd_lease, known.mod_revision);
 	if (known.etcd_lease)
@@ -180,6 +237,22 @@ static bool is_others(const struct etcd_store *s, const struct registry_entry *e
 	       (s->own.id == 0 || entry->etcd_lease != s->own.id);
 }
 
+/* A key of our subnet that is to go. 1, as above. */
+static int drop(struct etcd_store *s, const struct registry_entry *entry, const char *reason)
+{
+	int64_t revision = entry->mod_revision;
+	bool dual = entry->dual;
+	struct keys keys;
+	int err = find_keys(s, entry->lease.subnet, &keys);
+
+	if (err < 0 || (dual && !keys.dual_revision))
+		return err < 0 ? err : 1;
+	log_info("etcd: giving %s back: %s", dual ? keys.dual : keys.plain, reason);
+	err = etcd_delete(s->etcd, dual ? keys.dual : keys.plain,
+			  dual ? keys.dual_revision : revision);
+	return err < 0 ? from_etcd(s, err) : 1;
+}
+
 static int hold_known(struct etcd_store *s)
 {
 	const struct registry_entry *entry = registry_find(s->registry, s->own.subnet);
@@ -188,19 +261,9 @@ static int hold_known(struct etcd_store *s)
 		return create(s, s->own.subnet);
 	if (is_others(s, entry))
 		return lose(s, entry);
+	if (entry->contested && entry->dual)
+		return drop(s, entry, "it is not of our hand");
 	return entry->contested ? reclaim(s, entry) : keep(s, entry);
-}
-
-/* A lease of ours that no longer suits the configuration is in the way of nobody but us. */
-static int drop_misfit(struct etcd_store *s, const struct registry_entry *entry)
-{
-	char path[STORE_PATH_MAX];
-	int err;
-
-	own_path(s, entry->lease.subnet, path);
-	log_info("etcd: giving %s back: it does not suit the network configuration", path);
-	err = etcd_delete(s->etcd, path, entry->mod_revision);
-	return err < 0 ? from_etcd(s, err) : 1;
 }
 
 static int choose_free(struct etcd_store *s)
@@ -243,7 +306,10 @@ int own_hold(struct etcd_store *s)
 	while ((entry = registry_of_owner(s->registry, s->self.public_ip, entry))) {
 		if (entry->gone_ms)
 			continue;
-		return fits(&s->conf, entry->lease.subnet) ? keep(s, entry) : drop_misfit(s, entry);
+		if (fits(&s->conf, entry->lease.subnet))
+			return keep(s, entry);
+		/* It is in the way of nobody but us. */
+		return drop(s, entry, "it does not suit the network configuration");
 	}
 	if (previous.len && fits(&s->conf, previous) && !registry_is_used(s->registry, previous))
 		return create(s, previous);

@@ -116,6 +116,16 @@ renewed() {
 	[ "$(registry | grep "^$(net_of 3).0-24 ")" = "$key" ] && [ "$(lease_left 3)" -ge 2 ]
 }
 
+# From a key for both families, under a lease of another length, as flannel leaves it
+both_families() {
+	local id
+	lab_agent_stop 3
+	id=$(api lease/grant '{"TTL":"90"}' | jq -r .ID)
+	delete "$(key_of 3)" && put "$(key_of 3)&fd00:9:17::-64" \
+		'{"PublicIP":"192.0.2.3","PublicIPv6":"2001:db8::3"}' "$id" &&
+		within 2 eval '[ "$(routes_to 1 "$(net_of 3).0/24")" = 192.0.2.3 ]' && member 3
+}
+
 staying() {
 	check "stay: restarted, a node keeps its subnet" same_after restart
 	check "stay: even without its file" same_after file_gone
@@ -124,6 +134,9 @@ staying() {
 	check "stay: the others forget it" within 2 forgotten
 	check "stay: it comes back to its old subnet" same_after member 3
 	check "stay: and the others to it" everybody_knows
+	check "stay: from a key that flannel wrote for both families" same_after both_families
+	check "stay: which has become one for IPv4" registered
+	check "stay: and everybody knows everybody" everybody_knows
 	check "stay: pods talk" pods_talk
 }
 

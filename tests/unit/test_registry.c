@@ -322,6 +322,79 @@ static void test_listing(void **state)
 	assert_int_equal(count(fx), 2);
 }
 
+#define PLAIN "10.244.1.0-24"
+#define DUAL PLAIN "&fd00:9:17::-64"
+
+static void expect_key(const struct fixture *fx, uint32_t owner, bool dual, int64_t mod)
+{
+	const struct registry_entry *entry = registry_find(fx->r, SUBNET(1));
+
+	assert_int_equal(entry->lease.public_ip, owner);
+	assert_int_equal(entry->dual, dual);
+	assert_int_equal(entry->mod_revision, mod);
+	assert_int_equal(entry->gone_ms, 0);
+	assert_false(entry->contested);
+}
+
+/* One owner: whichever key was written later, and it stays when the other goes. */
+static void test_two_keys(void **state)
+{
+	struct fixture *fx = *state;
+
+	put(fx, PLAIN, VALUE_A, 1, 1, 1);
+	put(fx, DUAL, VALUE_A, 2, 2, 2);
+	expect_key(fx, A, true, 2);
+	registry_remove(fx->r, PLAIN, 100);
+	expect_key(fx, A, true, 2);
+	assert_int_equal(put(fx, PLAIN, VALUE_A, 3, 3, 3), 0);
+	expect_key(fx, A, false, 3);
+	/* In a listing they come in this order. */
+	registry_list_begin(fx->r);
+	put(fx, PLAIN, VALUE_A, 3, 3, 3);
+	put(fx, DUAL, VALUE_A, 2, 2, 2);
+	registry_list_end(fx->r, 100);
+	expect_key(fx, A, false, 3);
+	registry_remove(fx->r, DUAL, 100);
+	expect_key(fx, A, false, 3);
+	/* The other way round, and one that goes while nobody looks */
+	put(fx, DUAL, VALUE_A, 4, 4, 4);
+	registry_list_begin(fx->r);
+	put(fx, PLAIN, VALUE_A, 3, 3, 3);
+	put(fx, DUAL, VALUE_A, 4, 4, 4);
+	registry_list_end(fx->r, 100);
+	expect_key(fx, A, true, 4);
+	registry_list_begin(fx->r);
+	put(fx, PLAIN, VALUE_A, 3, 3, 3);
+	registry_list_end(fx->r, 100);
+	expect_key(fx, A, false, 3);
+	/* As an agent replaces it */
+	put(fx, DUAL, VALUE_A, 5, 5, 5);
+	registry_remove(fx->r, DUAL, 100);
+	assert_int_equal(put(fx, PLAIN, VALUE_A, 6, 6, 5), 0);
+	expect_key(fx, A, false, 6);
+}
+
+static void test_two_keys_of_two(void **state)
+{
+	struct fixture *fx = *state;
+
+	put(fx, DUAL, VALUE_A, 2, 2, 2);
+	put(fx, PLAIN, VALUE_B, 3, 3, 3);
+	expect_key(fx, A, true, 2);
+	put(fx, PLAIN, "nonsense", 3, 4, 3);
+	expect_key(fx, A, true, 2);
+	registry_list_begin(fx->r);
+	put(fx, PLAIN, "nonsense", 3, 4, 3);
+	put(fx, DUAL, VALUE_A, 2, 2, 2);
+	registry_list_end(fx->r, 100);
+	expect_key(fx, A, true, 2);
+	registry_list_begin(fx->r);
+	put(fx, PLAIN, VALUE_B, 3, 5, 3);
+	put(fx, DUAL, VALUE_A, 2, 2, 2);
+	registry_list_end(fx->r, 100);
+	expect_key(fx, A, true, 2);
+}
+
 static void test_removal(void **state)
 {
 	struct fixture *fx = *state;
@@ -591,6 +664,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(test_bad_value_changes_nothing, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_owner_changes, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_listing, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_keys, setup, teardown),
+		cmocka_unit_test_setup_teardown(test_two_keys_of_two, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_removal, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_other_network, setup, teardown),
 		cmocka_unit_test_setup_teardown(test_overlaps, setup, teardown),

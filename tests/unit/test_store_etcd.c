@@ -243,6 +243,19 @@ int etcd_delete(struct etcd *etcd, const char *key, int64_t mod_revision)
 	return rc;
 }
 
+int etcd_move(struct etcd *etcd, const struct etcd_move *move)
+{
+	int rc = begin(changed(move->from) == move->from_revision &&
+		       changed(move->to) == move->to_revision);
+
+	(void)etcd;
+	if (rc == 1) {
+		set(move->from, NULL, 0);
+		set(move->to, move->value, move->lease);
+	}
+	return rc;
+}
+
 int etcd_watch(struct etcd *etcd, const char *prefix, int64_t revision, etcd_kv_fn fn, void *arg)
 {
 	(void)etcd;
@@ -371,6 +384,81 @@ static void not_where_another_node_is(void **state)
 	}
 }
 
+#define DUAL KEY "&fd00:9:17::-64"
+#define OURS_DUAL "{\"PublicIP\":\"192.0.2.1\",\"PublicIPv6\":\"fd00::1\"}"
+
+static bool has_one_key(void)
+{
+	return has_key() && !find(DUAL);
+}
+
+/* As flannel leaves it, under its lease */
+static void a_key_with_ipv6_is_replaced(void **state)
+{
+	(void)state;
+	put(DUAL, OURS_DUAL, 8);
+	assert_true(run(has_one_key));
+	assert_int_equal(find(KEY)->lease, 8);
+	assert_int_equal(world.n_written, 1);
+	expect_state(9, 1);
+}
+
+static void and_so_it_is_beside_one_without(void **state)
+{
+	(void)state;
+	put(KEY, OURS, 7);
+	put(DUAL, OURS_DUAL, 8);
+	assert_true(run(has_one_key));
+	assert_int_equal(find(KEY)->lease, 8);
+	expect_state(9, 1);
+}
+
+/* flannel's once more, and the agent has not ended */
+static bool written_beside_ours(void)
+{
+	if (world.n_written == 1 && !find(DUAL))
+		put(DUAL, OURS_DUAL, 8);
+	return world.n_written == 2 && has_one_key();
+}
+
+static void also_while_it_is_known(void **state)
+{
+	(void)state;
+	assert_true(run(written_beside_ours));
+	expect_state(9, 1);
+}
+
+/* Ours has gone, and a key that is bad stands for it. */
+static bool replaced_by_a_bad_one(void)
+{
+	if (world.n_written == 1 && !find(DUAL)) {
+		put(KEY, NULL, 0);
+		put(DUAL, "nonsense", 8);
+	}
+	return world.n_written > 1 && has_one_key();
+}
+
+static void a_bad_one_gives_way(void **state)
+{
+	(void)state;
+	assert_true(run(replaced_by_a_bad_one));
+	expect_state(9, 1);
+}
+
+#define MISFIT SUBNETS "10.244.64.0-20&fd00:9:17::-64"
+
+static bool has_fitting_key(void)
+{
+	return has_key() && !find(MISFIT);
+}
+
+static void one_that_does_not_fit_is_given_back(void **state)
+{
+	(void)state;
+	put(MISFIT, OURS_DUAL, 8);
+	assert_true(run(has_fitting_key));
+}
+
 /* Written over as soon as it is ours, twice; then it stays as it is. */
 static bool written_over_twice(void)
 {
@@ -419,6 +507,11 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		T(the_previous_subnet_is_taken_again),
 		T(not_where_another_node_is),
+		T(a_key_with_ipv6_is_replaced),
+		T(and_so_it_is_beside_one_without),
+		T(also_while_it_is_known),
+		T(a_bad_one_gives_way),
+		T(one_that_does_not_fit_is_given_back),
 		T(a_key_is_set_right_once_a_minute),
 		T(an_attempt_that_failed_is_none),
 	};
