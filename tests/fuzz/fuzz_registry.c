@@ -78,14 +78,17 @@ static size_t missing(const struct leases *a, const struct leases *b)
 	return n;
 }
 
+#define KEY6 "&fd00::-64" /* of a key that has a second half, which one does not matter */
+
 static void check_entry(struct registry *r, const struct netconf *conf,
 			const struct registry_entry *entry)
 {
-	char key[REGISTRY_KEY_LEN], value[REGISTRY_VALUE_LEN], error[NETCONF_ERROR_LEN];
+	char name[REGISTRY_KEY_LEN], key[REGISTRY_KEY_LEN + sizeof(KEY6)];
+	char value[REGISTRY_VALUE_LEN], error[NETCONF_ERROR_LEN];
 	const struct lease *lease = &entry->lease;
 	const struct lease was = entry->lease;
 	const struct etcd_kv kv = {
-		.key = registry_key(lease->subnet, key),
+		.key = key,
 		.value = registry_value(lease, value),
 		.value_len = strlen(value),
 		.create_revision = entry->create_revision,
@@ -93,6 +96,8 @@ static void check_entry(struct registry *r, const struct netconf *conf,
 		.lease = entry->etcd_lease,
 	};
 
+	snprintf(key, sizeof(key), "%s%s", registry_key(lease->subnet, name),
+		 entry->dual ? KEY6 : "");
 	CHECK(lease->subnet.len > conf->network.len && lease->subnet.len <= 30);
 	CHECK(prefix4_contains(conf->network, lease->subnet.addr));
 	CHECK(!(lease->subnet.addr & ~prefix4_mask(lease->subnet.len)));
