@@ -68,6 +68,9 @@ static const struct conditional {
 	{"mprotect", {2, SCMP_CMP_MASKED_EQ, PROT_EXEC, 0}},
 	{"prctl", {0, SCMP_CMP_MASKED_EQ, UINT32_MAX, PR_SET_NAME}},
 	{"prlimit64", {0, SCMP_CMP_MASKED_EQ, UINT32_MAX, 0}},
+	/* Of a thread that forwards, in and out of a flood; none that keeps others from running. */
+	{"sched_setscheduler", {1, SCMP_CMP_MASKED_EQ, UINT32_MAX, SCHED_OTHER}},
+	{"sched_setscheduler", {1, SCMP_CMP_MASKED_EQ, UINT32_MAX, SCHED_BATCH}},
 	/* Network devices, TUN devices, is it a terminal; none that types into one. */
 	{"ioctl", {1, SCMP_CMP_MASKED_EQ, 0xff00, SIOCGIFNAME & 0xff00}},
 	{"ioctl", {1, SCMP_CMP_MASKED_EQ, 0xffc0, TUNSETIFF & 0xffc0}},

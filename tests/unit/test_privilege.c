@@ -110,12 +110,27 @@ static int filtered_arguments(void)
 		   works(syscall(SYS_prlimit64, getppid(), RLIMIT_CORE, NULL, NULL)));
 }
 
+static bool schedules(long policy)
+{
+	const struct sched_param param = {};
+
+	return works(syscall(SYS_sched_setscheduler, 0, policy, &param));
+}
+
+static int filtered_scheduling(void)
+{
+	syscall_filter_start();
+	return ANY(schedules(SCHED_FIFO), schedules(SCHED_RR), schedules(SCHED_DEADLINE),
+		   schedules(SCHED_IDLE), schedules(SCHED_BATCH | SCHED_RESET_ON_FORK));
+}
+
 static void test_filter_refuses(void **state)
 {
 	(void)state;
 	assert_int_equal(in_child(filtered_processes), 0);
 	assert_int_equal(in_child(filtered_system), 0);
 	assert_int_equal(in_child(filtered_arguments), 0);
+	assert_int_equal(in_child(filtered_scheduling), 0);
 }
 
 static void *also_filtered(void *arg)
@@ -137,10 +152,35 @@ static int filtered_work(void)
 		   socket(AF_NETLINK, SOCK_RAW, 0) < 0, socket(AF_INET6, SOCK_DGRAM, 0) < 0);
 }
 
+static bool is_scheduled(int policy)
+{
+	const struct sched_param param = {};
+
+	return pthread_setschedparam(pthread_self(), policy, &param) == 0 &&
+	       sched_getscheduler(0) == policy;
+}
+
+/* As be_patient() of user/forward_out.c asks for it, by a thread that is not the first. */
+static void *there_and_back(void *arg)
+{
+	return is_scheduled(SCHED_BATCH) && is_scheduled(SCHED_OTHER) ? NULL : arg;
+}
+
+static int filtered_patience(void)
+{
+	void *result = NULL;
+	pthread_t thread;
+
+	syscall_filter_start();
+	return pthread_create(&thread, NULL, there_and_back, "") || pthread_join(thread, &result) ||
+	       result;
+}
+
 static void test_filter_lets_work(void **state)
 {
 	(void)state;
 	assert_int_equal(in_child(filtered_work), 0);
+	assert_int_equal(in_child(filtered_patience), 0);
 }
 
 static uint64_t caps_of(const char *set)
