@@ -203,12 +203,14 @@ static bool is_encrypted(const struct doctor *d, const struct doctor_peer *peer,
 {
 	uint16_t port = peer->format == WEFT_FORMAT_VXLAN ? d->vxlan_port : d->port;
 	uint8_t protocol = format_protocol(peer->format);
+	const struct ipsec_flow flow = {
+		.src = d->local,
+		.dst = peer->public_ip,
+		.protocol = protocol,
+		.port = protocol == IPPROTO_UDP ? port : 0,
+	};
 
-	for (size_t i = 0; i < n; i++)
-		if (ipsec_covers(&policies[i], d->local, peer->public_ip, protocol,
-				 protocol == IPPROTO_UDP ? port : 0))
-			return true;
-	return false;
+	return ipsec_encrypts(policies, n, &flow);
 }
 
 static void check_ipsec(struct doctor *d)

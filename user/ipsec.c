@@ -7,8 +7,9 @@
 #include <linux/xfrm.h>
 #include <stdlib.h>
 
-#include "netlink.h"
 #include "netconf.h"
+#include "netlink.h"
+#include "rtnl_msg.h"
 #include "util.h"
 
 struct list {
@@ -16,15 +17,23 @@ struct list {
 	size_t n;
 };
 
-static bool encrypts(const struct nlmsghdr *nlh)
+/* What attributes say: does it encrypt, and does it apply to packets without mark and interface? */
+static void read_attrs(const struct nlmsghdr *nlh, bool *encrypts, bool *applies)
 {
 	const struct nlattr *attr;
 
+	*encrypts = false;
+	*applies = true;
 	mnl_attr_for_each (attr, nlh, sizeof(struct xfrm_userpolicy_info)) {
+		const struct xfrm_mark *mark = mnl_attr_get_payload(attr);
+
 		if (mnl_attr_get_type(attr) == XFRMA_TMPL)
-			return true;
+			*encrypts = true;
+		else if (is_attr(attr, XFRMA_IF_ID, sizeof(uint32_t)))
+			*applies &= !mnl_attr_get_u32(attr);
+		else if (is_attr(attr, XFRMA_MARK, sizeof(*mark)))
+			*applies &= !mark->v;
 	}
-	return false;
 }
 
 static int add_policy(const struct nlmsghdr *nlh, void *arg)
@@ -33,15 +42,21 @@ static int add_policy(const struct nlmsghdr *nlh, void *arg)
 	const struct xfrm_selector *sel = &info->sel;
 	struct list *list = arg;
 	struct ipsec_policy *more;
+	bool encrypts, applies;
 
 	if (mnl_nlmsg_get_payload_len(nlh) < sizeof(*info) || info->dir != XFRM_POLICY_OUT ||
-	    info->action != XFRM_POLICY_ALLOW || sel->family != AF_INET || !encrypts(nlh))
+	    sel->family != AF_INET)
+		return 0;
+	read_attrs(nlh, &encrypts, &applies);
+	if (!applies)
 		return 0;
 	more = reallocarray(list->all, list->n + 1, sizeof(*more));
 	if (!more)
 		return -ENOMEM;
 	list->all = more;
 	more[list->n++] = (struct ipsec_policy){
+		.priority = info->priority,
+		.encrypts = info->action == XFRM_POLICY_ALLOW && encrypts,
 		.src = ntohl(sel->saddr.a4),
 		.dst = ntohl(sel->daddr.a4),
 		.src_len = sel->prefixlen_s,
@@ -82,11 +97,22 @@ static bool matches(uint32_t prefix, uint8_t len, uint32_t addr)
 	return ((prefix ^ addr) & prefix4_mask(len)) == 0;
 }
 
-bool ipsec_covers(const struct ipsec_policy *policy, uint32_t src, uint32_t dst, uint8_t protocol,
-		  uint16_t port)
+static bool covers(const struct ipsec_policy *policy, const struct ipsec_flow *flow)
 {
-	return matches(policy->src, policy->src_len, src) &&
-	       matches(policy->dst, policy->dst_len, dst) &&
-	       (!policy->protocol || policy->protocol == protocol) &&
-	       ((policy->port ^ port) & policy->port_mask) == 0;
+	return matches(policy->src, policy->src_len, flow->src) &&
+	       matches(policy->dst, policy->dst_len, flow->dst) &&
+	       (!policy->protocol || policy->protocol == flow->protocol) &&
+	       ((policy->port ^ flow->port) & policy->port_mask) == 0;
+}
+
+bool ipsec_encrypts(const struct ipsec_policy *policies, size_t n, const struct ipsec_flow *flow)
+{
+	const struct ipsec_policy *first = NULL;
+
+	/* The kernel lists the newest first, and of equal priority takes the oldest. */
+	for (size_t i = 0; i < n; i++)
+		if (covers(&policies[i], flow) &&
+		    (!first || policies[i].priority <= first->priority))
+			first = &policies[i];
+	return first && first->encrypts;
 }

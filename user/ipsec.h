@@ -12,17 +12,27 @@
 #include <stdint.h>
 
 struct ipsec_policy { /* outbound, IPv4; addresses in host byte order */
+	uint32_t priority; /* the lowest number decides */
+	bool encrypts; /* or it lets pass as it is, or blocks */
 	uint32_t src, dst;
 	uint8_t src_len, dst_len;
 	uint8_t protocol; /* 0: any */
 	uint16_t port, port_mask; /* of the destination */
 };
 
-/* Those that encrypt; the caller frees *out. 0, also without any; -errno: they cannot be known. */
+struct ipsec_flow { /* addresses and port of the destination in host byte order */
+	uint32_t src, dst;
+	uint8_t protocol;
+	uint16_t port;
+};
+
+/*
+ * Those that apply to packets without a mark which no xfrm interface sends, as the agent's, in the
+ * kernel's order; the caller frees *out. 0, also without any; -errno: they cannot be known.
+ */
 int ipsec_read(struct ipsec_policy **out, size_t *n);
 
-/* Does this one apply to what is sent so? Addresses and port in host byte order. */
-bool ipsec_covers(const struct ipsec_policy *policy, uint32_t src, uint32_t dst, uint8_t protocol,
-		  uint16_t port);
+/* Does the one of them that the kernel applies to what is sent so encrypt it? */
+bool ipsec_encrypts(const struct ipsec_policy *policies, size_t n, const struct ipsec_flow *flow);
 
 #endif

@@ -79,12 +79,21 @@ orphan() {
 	return $rc
 }
 
-# Where there is no key it lets pass, but it would encrypt
-policy_add() {
-	at 1 ip xfrm policy add dir out src 192.0.2.1/32 dst 192.0.2.2/32 proto udp dport 8285 \
+# encrypt ATTRIBUTE…: what goes to the peer; where there is no key it lets pass, but it would
+encrypt() {
+	at 1 ip xfrm policy add dir out src 192.0.2.1/32 dst 192.0.2.2/32 proto udp dport 8285 "$@" \
 		tmpl proto esp mode transport level use
 }
+# bypass ATTRIBUTE…: as it is
+bypass() { at 1 ip xfrm policy add dir out src 192.0.2.0/24 dst 192.0.2.0/24 "$@"; }
 policy_del() { at 1 ip xfrm policy flush; }
+
+# spared NAME COMMAND: of such policies, which do not encrypt what the agent sends, nothing is said
+spared() {
+	check "$1: made" eval "$2"
+	check "$1: spared" is_well
+	check "$1: undone" policy_del
+}
 
 uplink_pin() { echo "$(pin_dir 1)/links/uplink-$(at 1 ip -j link show wire0 | jq '.[0].ifindex')"; }
 
@@ -169,7 +178,15 @@ fault "conntrack" "warn conntrack net.netfilter.nf_conntrack_tcp_be_liberal" \
 	"at 1 sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1"
 fault "bridge" "warn bridge cni0" "at 1 ip addr del 10.244.1.1/24 dev cni0" \
 	"at 1 ip addr add 10.244.1.1/24 dev cni0"
-fault "a policy of IPsec" "fail ipsec 192.0.2.2" policy_add policy_del
+fault "a policy of IPsec" "fail ipsec 192.0.2.2" encrypt policy_del
+spared "a policy of IPsec for an xfrm interface" "encrypt if_id 7"
+spared "a policy of IPsec for a mark" "encrypt mark 5 mask 7"
+fault "a policy of IPsec for no mark" "fail ipsec 192.0.2.2" "encrypt mark 0 mask 7" policy_del
+spared "a policy of IPsec behind a bypass" "encrypt priority 20 && bypass priority 10"
+spared "a policy of IPsec, newer than a bypass" "bypass && encrypt"
+fault "a policy of IPsec before a bypass" "fail ipsec 192.0.2.2" \
+	"bypass priority 20 && encrypt priority 10" policy_del
+fault "a policy of IPsec, older than a bypass" "fail ipsec 192.0.2.2" "encrypt && bypass" policy_del
 fault "forward policy" "warn forward_policy inet other broken" \
 	"nft_at 1 inet other forward 'policy drop'" \
 	"at 1 nft delete table inet other"
