@@ -289,6 +289,7 @@ int report_stream(const char *verb, const char *words, int fd, void *arg)
 		.local_ip = underlay_uplink(a->underlay)->addr,
 		.port = a->conf.port,
 		.vxlan_port = a->conf.vxlan_port,
+		.vtep_bare = receive_has_kernel(a, WEFT_FORMAT_UDP),
 	};
 
 	return strcmp(verb, "trace") ? -ENOENT

@@ -135,8 +135,10 @@ bool trace_matches(const struct trace_filter *filter, const struct trace_packet 
 /* What a record says. */
 
 /* Is there no Ethernet header in front? The overlay device has none, until it is put there. */
-static bool is_bare(const struct weft_trace *record)
+static bool is_bare(const struct weft_trace *record, const struct trace_wire *wire)
 {
+	if (record->hook == WEFT_HOOK_VTEP)
+		return wire->vtep_bare;
 	if (record->hook == WEFT_HOOK_TUN)
 		return record->verdict == WEFT_SLOW ||
 		       (record->verdict == WEFT_DROP && record->reason != WEFT_R_HELPER);
@@ -213,7 +215,7 @@ static void decode_wrapped(const struct weft_trace *record, size_t at,
 void trace_decode(const struct weft_trace *record, const struct trace_wire *wire,
 		  struct trace_packet *out)
 {
-	size_t at = is_bare(record) ? 0 : WEFT_ETH_HLEN;
+	size_t at = is_bare(record, wire) ? 0 : WEFT_ETH_HLEN;
 
 	/* What a socket of format vxlan was given begins with that header; no IPv4 packet can. */
 	if (record->hook == WEFT_HOOK_SOCKET && record->head_len &&

@@ -30,10 +30,11 @@ struct trace_filter {
 /* Words KEY=VALUE as above, separated by spaces, none twice; "" is everything. 0 or -EINVAL. */
 int trace_filter_parse(const char *text, struct trace_filter *out);
 
-/* What tells the outer headers of a packet of ours; host byte order. */
+/* How packets of ours look here; host byte order. */
 struct trace_wire {
 	uint32_t local_ip; /* of the uplink */
 	uint16_t port, vxlan_port;
+	bool vtep_bare; /* the kernel's receiver is one of IP (FOU), not of Ethernet */
 };
 
 /* A packet as a person would describe it: the inner one where there are two. Host byte order. */

@@ -69,7 +69,7 @@ static void parse_filter(struct input in)
 
 static void show_record(struct input in)
 {
-	static const struct trace_wire wire = {0xc0000201, 8285, 8472};
+	struct trace_wire wire = {0xc0000201, 8285, 8472, false};
 	struct weft_trace *record = calloc(1, sizeof(*record));
 	const struct trace_filter all = {UINT32_MAX, UINT32_MAX, UINT64_MAX, 0, 1};
 	struct trace_packet packet;
@@ -83,6 +83,7 @@ static void show_record(struct input in)
 	record->protocol = htons(take8(&in) & 1 ? 0x86dd : 0x0800);
 	record->outer = htonl(take8(&in));
 	record->len = take16(&in);
+	wire.vtep_bare = record->len & 1;
 	record->head_len = (uint8_t)(in.left < WEFT_TRACE_HEAD ? in.left : WEFT_TRACE_HEAD);
 	memcpy(record->head, in.at, record->head_len);
 	ASAN_POISON_MEMORY_REGION(record->head + record->head_len,

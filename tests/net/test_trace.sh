@@ -104,16 +104,18 @@ exact_text() {
 # has_told NAME RECORDS: so many at least
 has_told() { [ "$(jq -c .hook "$WORK/$1" | wc -l)" -ge "$2" ]; }
 
-# What nobody may send: the forger is named, wherever he was refused
+# forged HOOK OUTER [FIELD…]: what nobody may send; the forger is named as OUTER where he was refused
 forged() {
+	local hook=$1 outer=$2
+	shift 2
 	trace forged 1 -j --verdict drop || return
 	inject 2 dev=wire0 src=10.244.2.2 dst=10.244.1.2 outer_src=192.0.2.99 outer_dst=192.0.2.1 \
-		eth_dst="$(mac 1 wire0)" count=3 || return
+		eth_dst="$(mac 1 wire0)" count=3 "$@" || return
 	within 3 has_told forged 3 # else what is shown below is not enough
 	trace_end forged || return
 	jq -c '[.hook, .reason, .src, .dst, .dst_port, .outer_src]' "$WORK/forged" |
 		sort | uniq -c | tee "$WORK/got"
-	grep -qE "^ +3 \\[\"$1\",\"unknown_peer\",\"10.244.2.2\",\"10.244.1.2\",7777,\"192.0.2.99\"\\]" \
+	grep -qE "^ +3 \\[\"$hook\",\"unknown_peer\",\"10.244.2.2\",\"10.244.1.2\",7777,$outer\\]" \
 		"$WORK/got" && [ "$(wc -l < "$WORK/got")" = 1 ]
 }
 
@@ -201,7 +203,12 @@ check "the exact records of a ping" exact_ping
 check "as text" exact_text
 check "all that bpf counts is told" all_told 1 pings 1p1 10.244.2.2 5
 check "all that tun counts is told" all_told 2 pings 1p1 10.244.2.2 5
-check "a forged packet at the uplink" forged uplink
+check "a forged packet at the uplink" forged uplink '"192.0.2.99"'
+if kernel_has udp; then
+	check "a forged packet at the kernel's receiver" forged vtep null outer_options=1
+else
+	skip "a forged packet at the kernel's receiver" "no FOU in this kernel"
+fi
 check "two clients" two_clients
 check "too many clients" too_many
 check "a killed client leaves tracing off" killed_client
@@ -213,7 +220,7 @@ lab_down
 
 check "raise a lab: tun" pair tun tun || exit
 check "all that tier tun counts is told" all_told 1 pings 1p1 10.244.2.2 5
-check "a forged packet at the socket" forged socket
+check "a forged packet at the socket" forged socket '"192.0.2.99"'
 lab_down
 
 check "raise a lab: receive xdp" pair bpf bpf -- --receive xdp || exit

@@ -73,21 +73,47 @@ static void test_plain(void **state)
 		    "\"dst_port\":2000}");
 }
 
+static void assert_inner(const struct weft_trace *record, const struct trace_wire *at)
+{
+	struct trace_packet packet;
+
+	trace_decode(record, at, &packet);
+	assert_true(packet.ip4 && packet.ports);
+	assert_int_equal(packet.src, 0x0af40202);
+	assert_int_equal(packet.second, 2000);
+	assert_int_equal(packet.format, WEFT_FORMAT_MAX);
+}
+
 static void test_bare(void **state)
 {
 	static const enum weft_hook hooks[] = {WEFT_HOOK_TUN, WEFT_HOOK_ENTER, WEFT_HOOK_TUNFD,
 					       WEFT_HOOK_SOCKET};
-	struct trace_packet packet;
 
 	(void)state;
 	for (size_t i = 0; i < ARRAY_SIZE(hooks); i++) {
 		struct weft_trace record = record_of(hooks[i], WEFT_SLOW);
 
 		add(&record, tcp, sizeof(tcp));
-		trace_decode(&record, &wire, &packet);
-		assert_true(packet.ip4 && packet.ports);
-		assert_int_equal(packet.second, 2000);
-		assert_int_equal(packet.format, WEFT_FORMAT_MAX);
+		assert_inner(&record, &wire);
+	}
+}
+
+/* The kernel's receiver: of VXLAN it is an Ethernet device, of FOU one of IP. */
+static void test_vtep(void **state)
+{
+	struct trace_wire fou = wire;
+
+	(void)state;
+	fou.vtep_bare = true;
+	for (enum weft_verdict verdict = 0; verdict < WEFT_VERDICT_MAX; verdict++) {
+		struct weft_trace frame = record_of(WEFT_HOOK_VTEP, verdict);
+		struct weft_trace packet = frame;
+
+		add(&frame, eth, sizeof(eth));
+		add(&frame, tcp, sizeof(tcp));
+		assert_inner(&frame, &wire);
+		add(&packet, tcp, sizeof(tcp));
+		assert_inner(&packet, &fou);
 	}
 }
 
@@ -328,12 +354,19 @@ static void test_tap(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
-		cmocka_unit_test(test_plain),	    cmocka_unit_test(test_bare),
-		cmocka_unit_test(test_wrapped),	    cmocka_unit_test(test_wrapped_tun),
-		cmocka_unit_test(test_not_wrapped), cmocka_unit_test(test_socket_vxlan),
-		cmocka_unit_test(test_short),	    cmocka_unit_test(test_other_protocols),
-		cmocka_unit_test(test_text),	    cmocka_unit_test(test_filters),
-		cmocka_unit_test(test_matches),	    cmocka_unit_test(test_tap),
+		cmocka_unit_test(test_plain),
+		cmocka_unit_test(test_bare),
+		cmocka_unit_test(test_vtep),
+		cmocka_unit_test(test_wrapped),
+		cmocka_unit_test(test_wrapped_tun),
+		cmocka_unit_test(test_not_wrapped),
+		cmocka_unit_test(test_socket_vxlan),
+		cmocka_unit_test(test_short),
+		cmocka_unit_test(test_other_protocols),
+		cmocka_unit_test(test_text),
+		cmocka_unit_test(test_filters),
+		cmocka_unit_test(test_matches),
+		cmocka_unit_test(test_tap),
 	};
 
 	return cmocka_run_group_tests_name("trace", tests, NULL, NULL);
