@@ -172,23 +172,38 @@ static uint32_t find_unpinned(struct doctor *d, const char *ifname, const struct
 	return 0;
 }
 
+/*
+ * When those run that are attached the other way than ours in the same direction; NULL: none of
+ * ours is. TCX comes before the filters (sch_handle_ingress(), sch_handle_egress()).
+ */
+static const char *beside_ours(const struct doctor *d, uint32_t ifindex, enum place place)
+{
+	static const enum place other[] = {FILTER_IN, FILTER_OUT, TCX_IN, TCX_OUT, XDP};
+
+	if (!hook_at(d, ifindex, other[place]))
+		return NULL;
+	return place == TCX_IN || place == TCX_OUT ? "before ours" : "after ours";
+}
+
 static void judge_place(struct doctor *d, const char *ifname, uint32_t ifindex, enum place place)
 {
 	const struct doctor_hook *ours = hook_at(d, ifindex, place);
 	uint32_t id = ours ? ours->prog_id : 0;
+	const char *position;
 	struct programs found;
 	bool seen = false;
 
 	list_programs(d, ifindex, place, &found);
 	if (ours && !id && ours->pinned)
 		id = find_unpinned(d, ifname, ours, &found);
+	position = ours ? "before ours" : beside_ours(d, ifindex, place);
 	for (size_t i = 0; i < found.n; i++) {
-		const char *position = seen ? "after ours" : "before ours";
-
-		if (id && found.ids[i] == id)
+		if (id && found.ids[i] == id) {
 			seen = true;
-		else
-			judge_program(d, ifname, place, found.ids[i], ours ? position : NULL);
+			position = "after ours";
+		} else {
+			judge_program(d, ifname, place, found.ids[i], position);
+		}
 	}
 	if (ours && !seen)
 		doctor_fail(d, "hook", ifname, "restart the agent: it attaches what is missing",

@@ -124,6 +124,12 @@ as_nobody() {
 	found | grep -q "agent" && found | grep -qx "warn hook programs"
 }
 
+before_filters() {
+	exits 1 on_node 2 "$WEFT" doctor --state-dir "$(lab_state 2)" > "$WORK/text"
+	cat "$WORK/text"
+	grep -q "^warn foreign wire0: tcx ingress: .* runs before ours" "$WORK/text"
+}
+
 as_text() {
 	at 1 sysctl -qw net.ipv4.ip_forward=0
 	on_node 1 "$WEFT" doctor --state-dir "$(lab_state 1)" > "$WORK/text"
@@ -209,6 +215,12 @@ fault "no agent there" "fail port 192.0.2.2" "lab_agent_stop 2" "lab_agent_start
 check "a closed port is told from a silent one" \
 	eval 'lab_agent_stop 2; doctor; lab_agent_start 2 --datapath tun; grep -q "8285 is closed" "$WORK/doctor"'
 if linux_since 6.6; then
+	check "a foreign filter" at 1 "$NETBIN/foreign" filter wire0 ingress
+	check "a foreign filter: named, and only it" names "warn foreign wire0"
+	check "a foreign filter: behind ours" grep -q "tc ingress: .* runs after ours" "$WORK/doctor"
+	check "a foreign filter: undone" at 1 tc qdisc del dev wire0 clsact
+	fault "a foreign filter towards a pod" "warn foreign veth1" \
+		"at 1 '$NETBIN/foreign' filter veth1 egress" "at 1 tc qdisc del dev veth1 clsact"
 	check "a foreign program" at 1 "$NETBIN/foreign" link wire0 ingress
 	check "a foreign program: named, and only it" names "warn foreign wire0"
 	check "a foreign program: behind ours" grep -q "runs after ours" "$WORK/doctor"
@@ -240,4 +252,10 @@ check "raise a lab: tun and vxlan by filters" \
 		lab_agent_start 2 --datapath bpf --attach clsact --format vxlan"
 check "all is well in tier tun" within 5 is_well
 check "all is well with filters" eval 'on_node 2 "$WEFT" doctor --state-dir "$(lab_state 2)"'
+if linux_since 6.6; then
+	check "a foreign program beside our filters" at 2 "$NETBIN/foreign" link wire0 ingress
+	check "a foreign program beside our filters: before ours" before_filters
+else
+	skip "a foreign program beside our filters" "no TCX in this kernel"
+fi
 lab_down
