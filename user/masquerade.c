@@ -20,7 +20,7 @@ struct masquerade {
 	struct masquerade_config config;
 	char table[NFT_TABLE_LEN];
 	bool fully; /* the kernel takes fully-random */
-	char *applied; /* as nft lists it */
+	char *applied; /* as nft_list_table() has it */
 	char *shadow; /* a chain that drops what ours accept, as last said */
 	time_t said;
 };
@@ -100,14 +100,6 @@ char *masquerade_text(const char *table, const struct masquerade_config *config,
 	return text;
 }
 
-/* The table as it is; NULL when there is none. */
-static char *listed(struct masquerade *m)
-{
-	if (nft_run(m->nft, "list table ip %s", m->table))
-		return NULL;
-	return strdup(nft_ctx_get_output_buffer(m->nft));
-}
-
 static int apply(struct masquerade *m)
 {
 	_free_ char *text = masquerade_text(m->table, &m->config, m->fully);
@@ -116,7 +108,7 @@ static int apply(struct masquerade *m)
 	if (err)
 		return err;
 	free(m->applied);
-	m->applied = listed(m);
+	m->applied = nft_list_table(m->nft, "ip", m->table);
 	return m->applied ? 0 : -EIO;
 }
 
@@ -181,7 +173,7 @@ static void repair(struct masquerade *m)
 static void on_change(void *arg)
 {
 	struct masquerade *m = arg;
-	_free_ char *now = listed(m);
+	_free_ char *now = nft_list_table(m->nft, "ip", m->table);
 
 	if (!now || !m->applied || strcmp(now, m->applied))
 		repair(m);

@@ -64,6 +64,52 @@ int nft_run(struct nft_ctx *nft, const char *format, ...)
 	return err ? -EIO : 0;
 }
 
+/* How much of the text is the name of a device in quotation marks; 0: none is. */
+static int device_at(const char *text, unsigned int *ifindex)
+{
+	char name[IF_NAMESIZE];
+	int n = 0;
+
+	if (*text != '"' || sscanf(text, "\"%15[^\"]\"%n", name, &n) != 1 || !n)
+		return 0;
+	*ifindex = if_nametoindex(name);
+	return *ifindex ? n : 0;
+}
+
+static char *number_devices(const char *text)
+{
+	char *numbered = NULL;
+	size_t len;
+	FILE *out = open_memstream(&numbered, &len);
+
+	if (!out)
+		return NULL;
+	while (*text) {
+		unsigned int ifindex;
+		int n = device_at(text, &ifindex);
+
+		if (n)
+			fprintf(out, "%u", ifindex);
+		else
+			fputc(*text, out);
+		text += n ? n : 1;
+	}
+	if (fclose(out))
+		free(take_ptr(numbered));
+	return numbered;
+}
+
+char *nft_list_table(struct nft_ctx *nft, const char *family, const char *table)
+{
+	char *text = NULL;
+
+	nft_ctx_output_set_flags(nft, NFT_CTX_OUTPUT_STATELESS);
+	if (nft_run(nft, "list table %s %s", family, table) == 0)
+		text = number_devices(nft_ctx_get_output_buffer(nft));
+	nft_ctx_output_set_flags(nft, 0);
+	return text;
+}
+
 json_t *nft_list_json(struct nft_ctx *nft, const char *command)
 {
 	json_t *answer = NULL;

@@ -22,6 +22,11 @@ const char *nft_table_name(const char *tun, char out[NFT_TABLE_LEN]);
 struct nft_ctx *nft_open(void);
 /* One transaction. 0 or -EIO, with the reason in the debug log; output is the context's. */
 int nft_run(struct nft_ctx *nft, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/*
+ * A table as nft lists it, but without what counters count, and devices by number: they may get
+ * other names, or go, while the table stays the same. The caller's, NULL when there is none.
+ */
+char *nft_list_table(struct nft_ctx *nft, const char *family, const char *table);
 /* What a list command answers; the caller's, NULL when it is refused. */
 json_t *nft_list_json(struct nft_ctx *nft, const char *command);
 
