@@ -27,7 +27,7 @@ struct port_guard {
 	struct nft_ctx *nft;
 	struct nft_watch *watch;
 	char table[NFT_TABLE_LEN];
-	char *rules; /* the chain as nft lists it */
+	char *applied; /* as nft_list_table() has it */
 	bool said; /* that it cannot be put back */
 };
 
@@ -90,35 +90,29 @@ static char *guard_text(const struct port_guard *guard)
 	return text;
 }
 
-static char *listed(struct port_guard *guard)
-{
-	if (nft_run(guard->nft, "list chain bridge %s " CHAIN, guard->table))
-		return NULL;
-	return strdup(nft_ctx_get_output_buffer(guard->nft));
-}
-
-static int make(struct port_guard *guard)
+/* The rules, and with them what else is to be done, in one transaction; counters go on. */
+static int apply(struct port_guard *guard, const char *more)
 {
 	_free_ char *text = guard_text(guard);
-	int err = text ? nft_run(guard->nft, "%s", text) : -ENOMEM;
+	int err = text ? nft_run(guard->nft, "%s%s", text, more) : -ENOMEM;
 
 	if (err)
 		return err;
-	free(guard->rules);
-	guard->rules = listed(guard);
-	return guard->rules ? 0 : -EIO;
+	free(guard->applied);
+	guard->applied = nft_list_table(guard->nft, "bridge", guard->table);
+	return guard->applied ? 0 : -EIO;
 }
 
 /* Somebody's "flush ruleset", most likely. */
 static void on_change(void *arg)
 {
 	struct port_guard *guard = arg;
-	_free_ char *now = listed(guard);
+	_free_ char *now = nft_list_table(guard->nft, "bridge", guard->table);
 	int err;
 
-	if (now && strcmp(now, guard->rules) == 0)
+	if (now && guard->applied && strcmp(now, guard->applied) == 0)
 		return;
-	err = make(guard);
+	err = apply(guard, "");
 	if (err && !guard->said)
 		log_warn("table bridge %s was changed and cannot be put back", guard->table);
 	guard->said = err;
@@ -137,7 +131,7 @@ int port_guard_open(struct loop *loop, const struct port_guard_config *config,
 	if (err)
 		return err;
 	guard->config = *config;
-	err = make(guard);
+	err = apply(guard, "");
 	if (err == 0)
 		err = nft_watch_open(loop, NFT_REPAIR_MS, on_change, guard, &guard->watch);
 	if (err) {
@@ -155,7 +149,7 @@ void port_guard_close(struct port_guard *guard)
 	nft_watch_close(guard->watch);
 	if (guard->nft)
 		nft_ctx_free(guard->nft);
-	free(guard->rules);
+	free(guard->applied);
 	free(guard);
 }
 
@@ -193,14 +187,17 @@ int port_guard_set(struct port_guard *guard, const struct endpoints *eps)
 	out.text = open_memstream(&text, &len);
 	if (!out.text)
 		return -ENOMEM;
+	fprintf(out.text,
+		"flush set bridge %s addresses\n"
+		"flush set bridge %s endpoints\n"
+		"flush set bridge %s ports\n",
+		guard->table, guard->table, guard->table);
 	endpoints_each(eps, add_endpoint, &out);
 	endpoints_each_port(eps, add_port, &out);
 	if (fclose(out.text))
 		return -ENOMEM;
-	err = nft_run(guard->nft,
-		      "flush set bridge %s addresses\nflush set bridge %s endpoints\n"
-		      "flush set bridge %s ports\n%s",
-		      guard->table, guard->table, guard->table, text);
+	/* With the rules: what somebody changed before is not taken for ours. */
+	err = apply(guard, text);
 	return err ? log_err(err, "nftables refuses the pods' addresses") : 0;
 }
 

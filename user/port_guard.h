@@ -31,7 +31,7 @@ struct port_guard_config {
 int port_guard_open(struct loop *loop, const struct port_guard_config *config,
 		    struct port_guard **out);
 void port_guard_close(struct port_guard *guard);
-/* Replaces the known ports and endpoints, in one transaction. 0 or -EIO, logged. */
+/* Makes the table anew with these ports and endpoints, in one transaction. 0 or -EIO, logged. */
 int port_guard_set(struct port_guard *guard, const struct endpoints *eps);
 /* Adds what was refused since the table was made, by WEFT_COUNTER(); nothing if it is away. */
 void port_guard_count(struct port_guard *guard, struct weft_counter counters[WEFT_COUNTER_MAX]);

@@ -222,6 +222,34 @@ unheard() {
 	return 1
 }
 
+# The guard's table
+
+GUARD="bridge weft-flannel0" # two words
+# is_whole SET ELEMENT: that is there, and the rules are
+# shellcheck disable=SC2086
+is_whole() {
+	at 1 nft get element $GUARD "$1" "{ $2 }" && [ "$(at 1 nft list table $GUARD | grep -c drop)" = 5 ]
+}
+
+repairs() { grep -c "table $GUARD was changed: put back" "$(lab_log 1)"; }
+
+# mended SET ELEMENT COMMAND…: what the command has done there is found, and undone, no more than once
+mended() {
+	local before
+	before=$(repairs)
+	"${@:3}" && within 3 is_whole "$1" "$2" && sleep 1 && is_whole "$1" "$2" || return
+	echo "put back: $(($(repairs) - before)) times"
+	[ "$(repairs)" -le $((before + 1)) ]
+}
+
+# What was saved before 10.244.1.3 was there
+# shellcheck disable=SC2086
+older() {
+	{ echo "flush ruleset bridge" && at 1 nft list table $GUARD | sed 's/, 10\.244\.1\.3 }/ }/'; } \
+		> "$WORK/older"
+	grep "elements = { 10.244.1.2 }" "$WORK/older" && at 1 nft -f - < "$WORK/older"
+}
+
 tier=bpf
 check "$tier: three nodes get ready" ready $tier
 underlay uplink
@@ -260,8 +288,10 @@ check "$tier: a pod as a remote pod" refused 1 tunfd drop spoofed_local forge sr
 check "$tier: a pod as another node" refused 1 tunfd drop spoofed_local forge src=192.0.2.2
 check "$tier: a pod as anybody" refused 1 tunfd drop spoofed_local forge src=203.0.113.9
 as_node
-check "$tier: somebody flushes all bridge rules" at 1 nft flush ruleset bridge
-check "$tier: ours are put back" within 3 at 1 nft get element bridge weft-flannel0 addresses \
-	"{ 10.244.1.3 }"
+for change in "flush ruleset bridge" "flush set $GUARD endpoints" "flush chain $GUARD from-pods"; do
+	# shellcheck disable=SC2086 # words
+	check "$tier: nft $change: mended" mended endpoints "veth2 . 10.244.1.3" at 1 nft $change
+done
+check "$tier: older rules are restored: mended" mended addresses 10.244.1.3 older
 check "$tier: a pod as its neighbour, again" refused 1 port drop spoofed_local forge src=10.244.1.3
 check "$tier: pods are still reached" udp 3p1 10.244.1.2 100x100
