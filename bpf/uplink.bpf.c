@@ -52,7 +52,7 @@ static __always_inline bool is_others_ipip(const struct weft_config *cfg, const 
 static __always_inline bool is_cut_as_tunnel(const struct __sk_buff *skb, const struct iphdr *inner,
 					     enum weft_format format)
 {
-	return skb->gso_size && format != WEFT_FORMAT_IPIP && inner->protocol == IPPROTO_UDP;
+	return format != WEFT_FORMAT_IPIP && inner->protocol == IPPROTO_UDP && skb->gso_size;
 }
 
 static __always_inline enum weft_reason classify_as(struct __sk_buff *skb, struct ingress *in,
