@@ -148,24 +148,36 @@ static bool accepts_inner(uint32_t from, uint8_t tos, const uint8_t *p, size_t l
 	return !is_ours(word(p + 12)) && is_ours(word(p + 16)) && !((tos & 3) == 3 && !(p[1] & 3));
 }
 
+/* Where the inner packet begins; beyond len: nowhere. */
+static size_t inner_at(enum weft_format format, const uint8_t *p, size_t len)
+{
+	static const uint8_t vxlan[] = {8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1};
+	size_t hlen = len ? (p[0] & 15) * 4U : 0;
+
+	if (format == WEFT_FORMAT_VXLAN)
+		return len >= 22 && !memcmp(p, vxlan, sizeof(vxlan)) && p[20] == 8 && !p[21]
+			       ? 22
+			       : len + 1;
+	if (format == WEFT_FORMAT_IPIP)
+		return hlen >= 20 && len >= hlen ? hlen : len + 1;
+	return 0;
+}
+
 static bool accepts_in(enum weft_format format, uint32_t from, uint8_t tos, const uint8_t *p,
 		       size_t len)
 {
-	static const uint8_t vxlan[] = {8, 0, 0, 0, 0, 0, 1, 0, 2, 0, 0, 0, 0, 1};
-	size_t skip = 0;
+	size_t at = inner_at(format, p, len);
 
-	if (format == WEFT_FORMAT_VXLAN) {
-		skip = 22;
-		if (len < skip || memcmp(p, vxlan, sizeof(vxlan)) || p[20] != 8 || p[21])
-			return false;
-	}
-	if (format == WEFT_FORMAT_IPIP) {
-		skip = len ? (p[0] & 15) * 4U : 0;
-		if (skip < 20 || len < skip)
-			return false;
-		tos = p[1];
-	}
-	return run.table && accepts_inner(from, tos, p + skip, len - skip);
+	return run.table && at <= len &&
+	       accepts_inner(from, format == WEFT_FORMAT_IPIP ? p[1] : tos, p + at, len - at);
+}
+
+/* Merged, says the kernel; but does the first packet say that it is all of them? */
+static bool is_uncut(enum weft_format format, const uint8_t *p, size_t len)
+{
+	size_t at = inner_at(format, p, len);
+
+	return run.table && at + 20 <= len && (size_t)(p[at + 2] << 8 | p[at + 3]) == len - at;
 }
 
 /* What comes. */
@@ -243,7 +255,8 @@ static void put_control(struct msghdr *msg, size_t *used, int level, int type, i
 static void expect_datagrams(enum weft_format format, uint32_t from, uint8_t tos,
 			     const uint8_t *data, size_t len, size_t size)
 {
-	size = size ? size : len;
+	if (!size || is_uncut(format, data, len))
+		size = len;
 	for (size_t n; len; data += n, len -= n) {
 		n = len < size ? len : size;
 		run.socket++;
