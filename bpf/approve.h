@@ -78,13 +78,32 @@ static __always_inline void forget(const struct weft_flow *flow)
 		bpf_map_delete_elem(&approvals, flow);
 }
 
+/*
+ * When a new approval counts as given. Of UDP, conntrack takes for a stream what it sees again more
+ * than two seconds later, and keeps that four times as long (nf_conntrack_udp_packet()): a first
+ * approval, or one after a rest in which conntrack may have forgotten the flow, is stale after a
+ * sixth of the time. One that other rules give anew while it lasts is as old as before.
+ */
+static __always_inline u32 approved_since(const struct weft_state *st, const struct flow_packet *fp,
+					  const struct weft_approval *known)
+{
+	const struct weft_approved *was = known ? &known->by[fp->dir & 1] : NULL;
+	u32 now = bpf_jiffies64(), ttl = st->ttl_other, age = was ? now - was->since : 0;
+
+	if (fp->flow.protocol == IPPROTO_TCP)
+		return now;
+	if (!was || !was->generation || age > ttl + ttl / 2)
+		return now - (ttl - ttl / 6);
+	return age > ttl ? now : now - age;
+}
+
 /* One 64-bit store per direction: a reader on another CPU sees the old approval or the new one. */
 static __always_inline void approve(const struct weft_state *st, const struct flow_packet *fp,
 				    bool both)
 {
-	struct weft_approved now = {.generation = *(volatile const u32 *)&st->generation,
-				    .since = bpf_jiffies64()};
 	struct weft_approval *known = bpf_map_lookup_elem(&approvals, &fp->flow), fresh = {};
+	struct weft_approved now = {.generation = *(volatile const u32 *)&st->generation,
+				    .since = approved_since(st, fp, known)};
 	u64 word;
 
 	__builtin_memcpy(&word, &now, sizeof(word));

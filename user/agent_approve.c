@@ -34,7 +34,8 @@ static void on_rules(void *arg)
 
 /*
  * conntrack forgets a flow that nobody answered after 30 s (nf_conntrack_udp_timeout and that of
- * ICMP), so these are renewed well before.
+ * ICMP), so these are renewed well before; a sixth of it is more than the two seconds after which
+ * an answered one is a stream (bpf/approve.h).
  */
 #define UNREPLIED_S 20U
 

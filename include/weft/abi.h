@@ -191,7 +191,7 @@ enum weft_direction { WEFT_EGRESS, WEFT_INGRESS };
 struct weft_approval {
 	struct weft_approved {
 		__u32 generation; /* of the rules; 0 = not approved */
-		__u32 since; /* jiffies, the low 32 bits */
+		__u32 since; /* jiffies, the low 32 bits; see approved_since() of bpf/approve.h */
 	} __attribute__((aligned(8))) by[2];
 };
 static_assert(sizeof(struct weft_approval) == 16, "map value is ABI");

@@ -401,6 +401,19 @@ rests_and_goes_on() {
 	[ "$(tr '\n' ' ' < "$WORK/rested")" = "before after " ]
 }
 
+# A pause in which an agent that shows conntrack too little lets it take the flow for a single question
+STREAM_PORT=7200
+goes_on() {
+	[ "$({ echo one; sleep 4; echo two; sleep 0.5; } |
+		at 1p1 socat - UDP:10.244.2.2:$PORT,sourceport=$STREAM_PORT | xargs)" = "one two" ]
+}
+
+# is_stream NODE: which conntrack keeps for more than the 30 s of an answer
+is_stream() {
+	at "$1" conntrack -L -p udp --orig-port-src $STREAM_PORT 2> /dev/null | tee "$WORK/stream"
+	[ "$(wc -l < "$WORK/stream")" = 1 ] && awk '{ exit !($3 > 60) }' "$WORK/stream"
+}
+
 at_listens() { at "$1" ss -Hltn "sport = :$2" | grep -q .; }
 
 # resets: that both pods and both nodes have sent
@@ -655,6 +668,11 @@ check "eight streams: renewal every second" undisturbed renewals
 check "eight streams: a flood of new flows" undisturbed flood
 check "conntrack is strict again in datapath tun" strict_in_tun
 check "conntrack is liberal, and strict again after cleanup" strict_again
+
+check "conntrack: agents with the usual lifetime" eval "lab_agents_start --datapath bpf &&
+	pings 1p1 10.244.2.2 && within 3 endpoint_known 1 10.244.1.2 && within 3 endpoint_known 2 10.244.2.2"
+check "conntrack: UDP with a pause arrives" goes_on
+check "conntrack: it is a stream" eval "is_stream 1 && is_stream 2"
 
 check "attacks: two nodes" lab_up --pods 2
 check "attacks: only a service's way is open" only_by_service
