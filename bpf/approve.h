@@ -79,22 +79,23 @@ static __always_inline void forget(const struct weft_flow *flow)
 }
 
 /*
- * When a new approval counts as given. Of UDP, conntrack takes for a stream what it sees again more
- * than two seconds later, and keeps that four times as long (nf_conntrack_udp_packet()): a first
- * approval, or one after a rest in which conntrack may have forgotten the flow, is stale after a
- * sixth of the time. One that other rules give anew while it lasts is as old as before.
+ * The time of a new approval. Of UDP, conntrack takes for a stream what it sees again more than two
+ * seconds later, and keeps that four times as long (nf_conntrack_udp_packet()): a first approval is
+ * short, or one after a rest in which conntrack may have forgotten the flow. One that other rules
+ * give anew while it lasts is as old as before.
  */
 static __always_inline u32 approved_since(const struct weft_state *st, const struct flow_packet *fp,
 					  const struct weft_approval *known)
 {
 	const struct weft_approved *was = known ? &known->by[fp->dir & 1] : NULL;
-	u32 now = bpf_jiffies64(), ttl = st->ttl_other, age = was ? now - was->since : 0;
+	u32 now = bpf_jiffies64(), age = was ? now - was->since : 0;
 
 	if (fp->flow.protocol == IPPROTO_TCP)
-		return now;
-	if (!was || !was->generation || age > ttl + ttl / 2)
-		return now - (ttl - ttl / 6);
-	return age > ttl ? now : now - age;
+		return now & ~WEFT_APPROVED_SHORT;
+	if (!was || !was->generation || age > st->ttl_other + st->ttl_other / 2)
+		return (now - 1) | WEFT_APPROVED_SHORT;
+	return age > weft_approved_ttl(st, IPPROTO_UDP, was->since) ? now & ~WEFT_APPROVED_SHORT
+								    : was->since;
 }
 
 /* One 64-bit store per direction: a reader on another CPU sees the old approval or the new one. */
@@ -123,7 +124,6 @@ static __always_inline enum weft_reason approval_check(const struct weft_state *
 						       const struct flow_packet *fp)
 {
 	const struct weft_approval *known = bpf_map_lookup_elem(&approvals, &fp->flow);
-	u32 ttl = fp->flow.protocol == IPPROTO_TCP ? st->ttl_tcp : st->ttl_other;
 	struct weft_approved approved;
 	u64 word;
 
@@ -135,7 +135,10 @@ static __always_inline enum weft_reason approval_check(const struct weft_state *
 		return WEFT_R_UNAPPROVED;
 	if (approved.generation != *(volatile const u32 *)&st->generation)
 		return WEFT_R_GENERATION;
-	return (u32)bpf_jiffies64() - approved.since > ttl ? WEFT_R_STALE : WEFT_R_OK;
+	return (u32)bpf_jiffies64() - approved.since >
+			       weft_approved_ttl(st, fp->flow.protocol, approved.since)
+		       ? WEFT_R_STALE
+		       : WEFT_R_OK;
 }
 
 /* SipHash-2-4 (Aumasson, Bernstein: SipHash, a fast short-input PRF), as lib/siphash.c. */

@@ -104,7 +104,7 @@ static uint32_t age_of(const struct table *t, const struct weft_approved *by)
 static const char *approval_text(const struct table *t, const struct weft_flow *flow,
 				 const struct weft_approved *by)
 {
-	uint32_t ttl = flow->protocol == IPPROTO_TCP ? t->state->ttl_tcp : t->state->ttl_other;
+	uint32_t ttl = weft_approved_ttl(t->state, flow->protocol, by->since);
 
 	if (!by->generation)
 		return "unapproved";

@@ -191,10 +191,22 @@ enum weft_direction { WEFT_EGRESS, WEFT_INGRESS };
 struct weft_approval {
 	struct weft_approved {
 		__u32 generation; /* of the rules; 0 = not approved */
-		__u32 since; /* jiffies, the low 32 bits; see approved_since() of bpf/approve.h */
+		__u32 since; /* jiffies, the low 32 bits but for WEFT_APPROVED_SHORT */
 	} __attribute__((aligned(8))) by[2];
 };
 static_assert(sizeof(struct weft_approval) == 16, "map value is ABI");
+
+/* In since: it lasts for a sixth of the time (approved_since() of bpf/approve.h). */
+#define WEFT_APPROVED_SHORT 1U
+
+/* How long an approval of this time lasts, in jiffies. */
+static inline __attribute__((always_inline)) __u32 weft_approved_ttl(const struct weft_state *st,
+								     __u8 protocol, __u32 since)
+{
+	if (protocol == 6) /* TCP */
+		return st->ttl_tcp;
+	return since & WEFT_APPROVED_SHORT ? st->ttl_other / 6 : st->ttl_other;
+}
 
 /*
  * How a packet is recognised when it has crossed the host stack: its tc_index and its hash, which

@@ -31,6 +31,7 @@ enum known {
 	OLD_RULES, /* both, under another generation */
 	AGED_OTHER, /* both, longer ago than other protocols' approvals last */
 	AGED_TCP, /* both, longer ago than TCP's */
+	AGED_SHORT, /* both for a short time, longer ago than that, not than others last */
 	SAME, /* after: as before */
 };
 
@@ -80,6 +81,9 @@ static const struct approve_case cases[] = {
 	BY_EITHER("long ago, echo", AGED_OTHER, STALE, SAME, .proto = 1),
 	BY_EITHER("not so long for tcp", AGED_OTHER, OK, SAME, TCP(ACK)),
 	BY_EITHER("long ago, tcp", AGED_TCP, STALE, SAME, TCP(ACK)),
+	BY_EITHER("for a short time, udp", AGED_SHORT, STALE, SAME, 0),
+	BY_EITHER("for a short time, echo", AGED_SHORT, STALE, SAME, .proto = 1),
+	BY_EITHER("for a short time, tcp", AGED_SHORT, OK, SAME, TCP(ACK)),
 
 	BY_HOST("SYN", NOTHING, CONTROL, NOTHING, TCP(SYN)),
 	BY_HOST("SYN of a known flow", BOTH, CONTROL, NOTHING, TCP(SYN)),
@@ -161,12 +165,13 @@ static void make_frame(const struct approve_case *c, struct frame *out)
 
 static struct weft_approval approval_of(enum known known)
 {
-	const uint32_t age = known == AGED_OTHER ? TTL_OTHER + MARGIN
-			     : known == AGED_TCP ? TTL_TCP + MARGIN
-						 : 0;
+	const uint32_t age = known == AGED_OTHER   ? TTL_OTHER + MARGIN
+			     : known == AGED_TCP   ? TTL_TCP + MARGIN
+			     : known == AGED_SHORT ? TTL_OTHER / 6 + MARGIN
+						   : 0;
 	const struct weft_approved yes = {
 		.generation = known == OLD_RULES ? RULES - 1 : RULES,
-		.since = now - age,
+		.since = (now - age) | (known == AGED_SHORT ? WEFT_APPROVED_SHORT : 0),
 	};
 	struct weft_approval approval = {0};
 
