@@ -1,25 +1,22 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 #include "agent_priv.h"
-#include "conntrack.h"
 #include "log.h"
 #include "util.h"
 
 /* conntrack may appear with the first rule that needs it. */
 static void soften_conntrack(struct agent *a)
 {
-	if (!conntrack_is_strict())
+	if (!conntrack_look(&a->conntrack))
 		return;
-	a->liberal = true;
 	tier_remember(a);
-	conntrack_set_liberal(true);
+	conntrack_soften();
 }
 
 void approve_abandon(struct agent *a)
 {
 	rules_close(take_ptr(a->rules));
-	if (a->liberal)
-		conntrack_set_liberal(false);
-	a->liberal = false;
+	conntrack_restore(&a->conntrack);
+	a->conntrack = (struct conntrack_saved){};
 }
 
 static void on_rules(void *arg)
@@ -35,7 +32,7 @@ static void on_rules(void *arg)
 /*
  * conntrack forgets a flow that nobody answered after 30 s (nf_conntrack_udp_timeout and that of
  * ICMP), so these are renewed well before; a sixth of it is more than the two seconds after which
- * an answered one is a stream (bpf/approve.h).
+ * an answered one is a stream (approved_since() of bpf/approve.h).
  */
 #define UNREPLIED_S 20U
 

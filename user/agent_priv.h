@@ -9,6 +9,7 @@
 
 #include "agent.h"
 #include "aggregator.h"
+#include "conntrack.h"
 #include "port_guard.h"
 #include "ctl.h"
 #include "datapath.h"
@@ -50,7 +51,7 @@ struct agent {
 	struct aggregator aggregator; /* all zero: none */
 	uint32_t vtep_ifindex; /* of the kernel's receiver of `format`; 0: none */
 	struct rules *rules; /* NULL in tier tun and where nothing is approved by the host */
-	bool liberal; /* conntrack was strict before us */
+	struct conntrack_saved conntrack;
 	uint16_t fou_port; /* that FOU was given, by an agent before us perhaps; 0: none */
 	struct masquerade *masquerade; /* NULL: neither of its rules is wanted, or can be had */
 	struct port_guard *guard; /* NULL in tier bpf, or when the kernel has no such thing */

@@ -165,7 +165,7 @@ static int settle_for_tun(struct agent *a, int err)
 void tier_remember(void *arg)
 {
 	struct agent *a = arg;
-	int err = state_dir_remember(a->opt, a->pin_dir, a->liberal, a->fou_port);
+	int err = state_dir_remember(a->opt, a->pin_dir, &a->conntrack, a->fou_port);
 
 	if (err && !a->forgetful)
 		log_warn("%s/made: not written (%s); cleanup has to go by its flags",
@@ -179,7 +179,7 @@ int tier_choose(struct agent *a)
 {
 	int err = 0;
 
-	state_dir_recall(a->opt->state_dir, &a->liberal, &a->fou_port);
+	state_dir_recall(a->opt->state_dir, &a->conntrack, &a->fou_port);
 	if (a->opt->datapath == DATAPATH_TUN)
 		log_info("datapath tun: as demanded");
 	else

@@ -7,17 +7,53 @@
 #include "sysctl.h"
 
 #define LIBERAL "netfilter/nf_conntrack_tcp_be_liberal"
+#define UNACKNOWLEDGED "netfilter/nf_conntrack_tcp_timeout_unacknowledged"
+#define ESTABLISHED "netfilter/nf_conntrack_tcp_timeout_established"
 
 bool conntrack_is_strict(void)
 {
 	return sysctl_get(LIBERAL) == 0;
 }
 
-int conntrack_set_liberal(bool on)
+/* Seconds; 0: it is long enough. */
+static int short_timeout(void)
 {
-	int err = sysctl_set(LIBERAL, on);
+	int timeout = sysctl_get(UNACKNOWLEDGED);
 
-	if (err == 0 || err == -ENOENT)
-		return 0;
-	return log_err(err, "net/%s", LIBERAL);
+	return timeout > 0 && timeout < sysctl_get(ESTABLISHED) ? timeout : 0;
+}
+
+bool conntrack_look(struct conntrack_saved *saved)
+{
+	bool strict = conntrack_is_strict();
+	int timeout = short_timeout();
+
+	saved->strict |= strict;
+	if (!saved->unacknowledged_s)
+		saved->unacknowledged_s = timeout;
+	return strict || timeout;
+}
+
+static void set(const char *name, int value)
+{
+	int err = sysctl_set(name, value);
+
+	if (err && err != -ENOENT)
+		log_err(err, "net/%s", name);
+}
+
+void conntrack_soften(void)
+{
+	if (conntrack_is_strict())
+		set(LIBERAL, 1);
+	if (short_timeout())
+		set(UNACKNOWLEDGED, sysctl_get(ESTABLISHED));
+}
+
+void conntrack_restore(const struct conntrack_saved *saved)
+{
+	if (saved->strict)
+		set(LIBERAL, 0);
+	if (saved->unacknowledged_s)
+		set(UNACKNOWLEDGED, saved->unacknowledged_s);
 }

@@ -12,7 +12,6 @@
 #include <sys/sysmacros.h>
 
 #include "aggregator.h"
-#include "conntrack.h"
 #include "datapath.h"
 #include "file.h"
 #include "fou_dev.h"
@@ -137,15 +136,16 @@ pid_t state_dir_holder(const char *dir)
 	return 0;
 }
 
-int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal,
-		       uint16_t fou_port)
+int state_dir_remember(const struct options *options, const char *pin_dir,
+		       const struct conntrack_saved *conntrack, uint16_t fou_port)
 {
 	char path[PATH_MAX];
 	_free_ char *text = NULL;
 	int err = -ENOMEM;
-	json_t *made = json_pack("{s:s, s:s, s:s, s:b, s:i}", "tun", options->tun, "subnet_file",
-				 options->subnet_file, "pin_dir", pin_dir, "conntrack_liberal",
-				 liberal, "fou_port", (int)fou_port);
+	json_t *made = json_pack("{s:s, s:s, s:s, s:b, s:i, s:i}", "tun", options->tun,
+				 "subnet_file", options->subnet_file, "pin_dir", pin_dir,
+				 "conntrack_liberal", conntrack->strict, "conntrack_unacknowledged",
+				 conntrack->unacknowledged_s, "fou_port", (int)fou_port);
 
 	path_of(options->state_dir, "made", path);
 	text = made ? json_dumps(made, JSON_INDENT(2)) : NULL;
@@ -213,11 +213,20 @@ static uint16_t recalled_port(const json_t *made)
 	return (uint16_t)json_integer_value(json_object_get(made, "fou_port"));
 }
 
-void state_dir_recall(const char *dir, bool *liberal, uint16_t *fou_port)
+static struct conntrack_saved recalled_conntrack(const json_t *made)
+{
+	return (struct conntrack_saved){
+		.strict = json_is_true(json_object_get(made, "conntrack_liberal")),
+		.unacknowledged_s =
+			(int)json_integer_value(json_object_get(made, "conntrack_unacknowledged")),
+	};
+}
+
+void state_dir_recall(const char *dir, struct conntrack_saved *conntrack, uint16_t *fou_port)
 {
 	json_t *made = recall(dir);
 
-	*liberal = json_is_true(json_object_get(made, "conntrack_liberal"));
+	*conntrack = recalled_conntrack(made);
 	*fou_port = recalled_port(made);
 	json_decref(made);
 }
@@ -273,12 +282,12 @@ static int teardown_devices(const char *tun, uint16_t fou_port)
 int state_dir_teardown(const struct options *options)
 {
 	json_t *made = recall(options->state_dir);
+	struct conntrack_saved conntrack = recalled_conntrack(made);
 	int err = teardown_pins(options, made);
 	int dev = teardown_devices(recalled(made, "tun", options->tun), recalled_port(made));
 
 	/* After the programs: until then flows come back to conntrack in the middle. */
-	if (json_is_true(json_object_get(made, "conntrack_liberal")))
-		conntrack_set_liberal(false);
+	conntrack_restore(&conntrack);
 	if (made)
 		unlink(recalled(made, "subnet_file", options->subnet_file));
 	json_decref(made);

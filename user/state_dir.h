@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "conntrack.h"
 #include "options.h"
 
 #define STATE_DIR_REGISTRY "registry.json" /* the etcd store's cache */
@@ -30,16 +31,16 @@ void state_dir_unlock(int *lock_fd);
 pid_t state_dir_holder(const char *dir);
 
 /*
- * Remember device, subnet file and pins before they are made, whether conntrack is made liberal by
- * us, and the port that FOU is given (0: none). Where that fails (-errno), cleanup has its flags
+ * Remember device, subnet file and pins before they are made, how conntrack was before us,
+ * and the port that FOU is given (0: none). Where that fails (-errno), cleanup has its flags
  * only.
  */
-int state_dir_remember(const struct options *options, const char *pin_dir, bool liberal,
-		       uint16_t fou_port);
+int state_dir_remember(const struct options *options, const char *pin_dir,
+		       const struct conntrack_saved *conntrack, uint16_t fou_port);
 /* Is there nothing that an earlier agent made, nor a device of that name? */
 bool state_dir_is_new(const struct options *options);
-/* Did the last agent change that setting, and which port did it give to FOU? */
-void state_dir_recall(const char *dir, bool *liberal, uint16_t *fou_port);
+/* How was conntrack before the last agent changed it, and which port did that give to FOU? */
+void state_dir_recall(const char *dir, struct conntrack_saved *conntrack, uint16_t *fou_port);
 /* Where the last agent put its pins, or would have. -ENOENT when it made none. */
 int state_dir_recall_pins(const char *dir, char *pin_dir, size_t len);
 

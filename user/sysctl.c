@@ -5,6 +5,8 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "log.h"
@@ -26,23 +28,26 @@ static int open_setting(const char *name, int flags)
 int sysctl_get(const char *name)
 {
 	_close_ int fd = open_setting(name, O_RDONLY);
-	char value;
+	char text[16] = "";
+	long value;
 
 	if (fd < 0)
 		return fd;
-	if (read(fd, &value, 1) != 1)
+	if (read(fd, text, sizeof(text) - 1) < 1)
 		return -EIO;
-	return value >= '0' && value <= '9' ? value - '0' : -EINVAL;
+	value = *text >= '0' && *text <= '9' ? strtol(text, NULL, 10) : -1;
+	return value >= 0 && value <= INT_MAX ? (int)value : -EINVAL;
 }
 
 int sysctl_set(const char *name, int value)
 {
 	_close_ int fd = open_setting(name, O_WRONLY);
-	const char text = (char)('0' + value);
+	char text[16];
+	int len = snprintf(text, sizeof(text), "%d", value);
 
 	if (fd < 0)
 		return fd;
-	return write(fd, &text, 1) == 1 ? 0 : -errno;
+	return write(fd, text, (size_t)len) == len ? 0 : -errno;
 }
 
 void sysctl_enable_forwarding(void)

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
-/* One-digit settings of the network namespace below /proc/sys/net. */
+/* Numbers among the settings of the network namespace below /proc/sys/net. */
 #ifndef WEFT_USER_SYSCTL_H
 #define WEFT_USER_SYSCTL_H
 
-/* The value of "ipv4/ip_forward" and its like; -ENOENT when the kernel has none, or -errno. */
+/* Of "ipv4/ip_forward" and its like, not below 0; -ENOENT when the kernel has none, or -errno. */
 int sysctl_get(const char *name);
 /* 0 or -errno. */
 int sysctl_set(const char *name, int value);

@@ -403,7 +403,7 @@ rests_and_goes_on() {
 
 # A pause in which an agent that shows conntrack too little lets it take the flow for a single question
 STREAM_PORT=7200
-goes_on() {
+pauses() {
 	[ "$({ echo one; sleep 4; echo two; sleep 0.5; } |
 		at 1p1 socat - UDP:10.244.2.2:$PORT,sourceport=$STREAM_PORT | xargs)" = "one two" ]
 }
@@ -476,18 +476,25 @@ flood() {
 
 liberal() { at "$1" sysctl -n net.netfilter.nf_conntrack_tcp_be_liberal; }
 
-# strict_again NODE: the setting is back, whatever way the agent went
+# timeout_is WHAT SECONDS, of node 1's conntrack: unacknowledged, established
+timeout_is() { [ "$(at 1 sysctl -n "net.netfilter.nf_conntrack_tcp_timeout_$1")" = "$2" ]; }
+
+# soft, strict: both settings as the agent has them, and as they were
+soft() { [ "$(liberal 1)" = 1 ] && timeout_is unacknowledged 432000; }
+strict() { [ "$(liberal 1)" = 0 ] && timeout_is unacknowledged 300; }
+
+# strict_again: the settings are back, whatever way the agent went
 strict_again() {
-	[ "$(liberal 1)" = 1 ] || return
+	soft || return
 	lab_agent_stop 1 KILL
-	[ "$(liberal 1)" = 1 ] && weft_on 1 cleanup && [ "$(liberal 1)" = 0 ]
+	soft && weft_on 1 cleanup && strict
 }
 
 # strict_in_tun: which has no flows to fall back
 strict_in_tun() {
-	[ "$(liberal 1)" = 1 ] && lab_agent_stop 1 || return
-	lab_agent_start 1 --datapath tun && [ "$(liberal 1)" = 0 ] || return
-	lab_agent_stop 1 && lab_agent_start 1 --datapath bpf && [ "$(liberal 1)" = 1 ]
+	soft && lab_agent_stop 1 || return
+	lab_agent_start 1 --datapath tun && strict || return
+	lab_agent_stop 1 && lab_agent_start 1 --datapath bpf && soft
 }
 
 # Attacks
@@ -669,9 +676,9 @@ check "eight streams: a flood of new flows" undisturbed flood
 check "conntrack is strict again in datapath tun" strict_in_tun
 check "conntrack is liberal, and strict again after cleanup" strict_again
 
-check "conntrack: agents with the usual lifetime" eval "lab_agents_start --datapath bpf &&
+check "conntrack: agents with the usual lifetime" eval "lab_agent_stop 2 && lab_agents_start --datapath bpf &&
 	pings 1p1 10.244.2.2 && within 3 endpoint_known 1 10.244.1.2 && within 3 endpoint_known 2 10.244.2.2"
-check "conntrack: UDP with a pause arrives" goes_on
+check "conntrack: UDP with a pause arrives" pauses
 check "conntrack: it is a stream" eval "is_stream 1 && is_stream 2"
 
 check "attacks: two nodes" lab_up --pods 2
