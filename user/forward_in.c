@@ -72,7 +72,7 @@ static void deliver(struct forward_thread *t, uint8_t *packet, const struct ip4_
 		    coalesce_pending(&b->coalesce, packet, info, size))
 			return;
 		coalesce_flush(&b->coalesce);
-		account(t, tun_write_pending(t, packet, info, b->datagram), packet, info->len);
+		account(t, tun_write_pending(t, packet, info, size), packet, info->len);
 	} else if (t->fwd->config.vnet && !b->alone) {
 		coalesce_packet(&b->coalesce, packet, info);
 	} else {

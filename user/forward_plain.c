@@ -56,8 +56,9 @@ static enum weft_reason socket_packet(struct forward_thread *t, enum weft_format
 		reason = take_ecn(packet, tos);
 	if (reason != WEFT_R_OK)
 		return reason;
-	return segment_checksum_pending(packet, &info) ? tun_write_pending(t, packet, &info, 0)
-						       : tun_write(t, packet, info.len);
+	if (!segment_checksum_pending(packet, &info))
+		return tun_write(t, packet, info.len);
+	return tun_write_pending(t, packet, &info, segment_size(packet, &info, t->table->mtu, 0));
 }
 
 static void account(struct forward_thread *t, enum weft_hook hook, enum weft_reason reason,

@@ -118,11 +118,11 @@ void answer_refused(struct forward_thread *t, const uint8_t *packet, const struc
 enum weft_reason tun_write(const struct forward_thread *t, const uint8_t *packet, size_t len);
 /*
  * The same for a packet whose checksum, and segmentation where it is larger than the device's MTU,
- * a peer's kernel has left to a device that never came: both are done here. datagram: see
+ * a peer's kernel has left to a device that never came: both are done here. size: of
  * segment_size().
  */
 enum weft_reason tun_write_pending(const struct forward_thread *t, uint8_t *packet,
-				   const struct ip4_info *info, size_t datagram);
+				   const struct ip4_info *info, size_t size);
 
 /*
  * What came by a socket, up to the inner packet: *data and *len are moved there. tos: of the outer

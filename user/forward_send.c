@@ -66,13 +66,13 @@ enum weft_reason tun_write(const struct forward_thread *t, const uint8_t *packet
 }
 
 enum weft_reason tun_write_pending(const struct forward_thread *t, uint8_t *packet,
-				   const struct ip4_info *info, size_t datagram)
+				   const struct ip4_info *info, size_t size)
 {
-	size_t size = segment_size(packet, info, t->table->mtu, datagram), n;
 	uint8_t segment[SEGMENT_HEADERS_MAX];
 	enum weft_reason reason = WEFT_R_OK;
 	const uint8_t *payload;
 	struct segments cut;
+	size_t n;
 
 	if (!size || size >= info->len || !segments_start(&cut, packet, info, size)) {
 		segment_checksum_complete(packet, info);
