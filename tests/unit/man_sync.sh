@@ -40,6 +40,11 @@ exits() {
 	[ "$status" -eq "$want" ] || sed "s/^/# status $status: /" "$tmp/out"
 }
 
+{ groff -t -man -Tascii -P-cbou -ww "$root/man/weft.8" 2>&1 >"$tmp/page"; grep '.\{81\}' "$tmp/page"; } |
+	sed 's/^/# /' | tee "$tmp/complaints"
+[ -s "$tmp/page" ] && [ ! -s "$tmp/complaints" ]
+result "the manual has no formatting error and fits into 80 columns" $?
+
 mapfile -t verbs < <("$weft" --help | sed -n 's/^  \([a-z]\+\) .*/\1/p')
 [ ${#verbs[@]} -ge 8 ]
 result "weft --help lists ${#verbs[@]} verbs" $?
