@@ -21,6 +21,7 @@
 #include <sys/un.h>
 #include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "privilege.h"
 #include "util.h"
@@ -70,14 +71,6 @@ static int ctl_address(const char *state_dir, struct sockaddr_un *addr)
 	return len < (int)sizeof(addr->sun_path) ? 0 : -ENAMETOOLONG;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Stop reading: the request is complete or will never be. */
 static void client_end_request(struct client *client)
 {
@@ -117,15 +110,15 @@ static void *client_thread(void *arg)
 {
 	struct client *client = arg;
 	struct pollfd poll_fd = {.fd = client->fd, .events = POLLOUT};
-	int64_t deadline = now_ms() + CTL_TIMEOUT_MS;
+	uint64_t deadline = clock_ms() + CTL_TIMEOUT_MS;
 	int done_fd = client->ctl->done_fd;
 
 	while (client_send(client) == -EAGAIN) {
-		int64_t left = deadline - now_ms();
+		int left = clock_left_ms(deadline);
 
-		if (left <= 0)
+		if (left == 0)
 			break;
-		poll(&poll_fd, 1, (int)left);
+		poll(&poll_fd, 1, left);
 	}
 	shutdown(client->fd, SHUT_RDWR);
 	atomic_store(&client->done, true);

@@ -15,8 +15,8 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 #include "doctor_priv.h"
 #include "format.h"
 #include "ip4.h"
@@ -46,21 +46,13 @@ struct prober {
 	uint8_t packet[PING_MAX];
 };
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* False when the time is up first. */
-static bool wait_readable(int fd, int64_t until)
+static bool wait_readable(int fd, uint64_t until)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-	int64_t left = until - now_ms();
+	int left = clock_left_ms(until);
 
-	return left > 0 && poll(&poll_fd, 1, (int)left) > 0;
+	return left > 0 && poll(&poll_fd, 1, left) > 0;
 }
 
 static struct sockaddr_in at(uint32_t addr, uint16_t port)
@@ -150,7 +142,7 @@ static bool all_answered(const struct prober *p)
 /* Those marked as asked: who answers a ping of so many bytes? */
 static void ask_all(struct prober *p, int fd, size_t size)
 {
-	int64_t begin = now_ms();
+	uint64_t begin = clock_ms();
 
 	p->round++;
 	for (size_t i = 0; i < p->n; i++)
@@ -213,7 +205,7 @@ static bool is_refused(const struct prober *p, const struct probe *probe, bool c
 {
 	struct sockaddr_in to = at(probe->peer->overlay, CLOSED_PORT);
 	_close_ int fd = open_from(SOCK_DGRAM, 0, p->d->subnet);
-	int64_t until = now_ms() + AGAIN_MS;
+	uint64_t until = clock_ms() + AGAIN_MS;
 	int off = !checksum;
 	char byte;
 
@@ -278,7 +270,7 @@ static int ask_arp(const struct rtnl_link *link, uint32_t self, uint32_t addr, u
 				   .ar_pln = 4,
 				   .ar_op = htons(ARPOP_REQUEST)}};
 	uint32_t sender = htonl(self), target = htonl(addr);
-	int64_t until = now_ms() + AGAIN_MS;
+	uint64_t until = clock_ms() + AGAIN_MS;
 
 	if (fd < 0 || bind(fd, (struct sockaddr *)&to, sizeof(to)))
 		return -errno;
@@ -341,7 +333,7 @@ static void judge_port(struct doctor *d, const struct doctor_peer *peer, const c
 	uint16_t port = peer->format == WEFT_FORMAT_VXLAN ? d->vxlan_port : d->port;
 	struct sockaddr_in to = at(peer->public_ip, port);
 	_close_ int fd = open_from(SOCK_DGRAM, 0, d->local);
-	int64_t until = now_ms() + AGAIN_MS;
+	uint64_t until = clock_ms() + AGAIN_MS;
 	bool closed = false;
 	char byte;
 

@@ -22,8 +22,8 @@
 #include <linux/rtnetlink.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "rtnl.h"
 #include "util.h"
@@ -42,14 +42,6 @@
 #define KEEPALIVE_S 30
 /* A flood of events can overrun the socket again and again; it must not make us dump as often. */
 #define RESYNC_INTERVAL_MS 500
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 /* What the kernel says, in events and dumps. */
 
@@ -205,7 +197,7 @@ static int resync(struct endpoints *e)
 {
 	int err;
 
-	e->resync_ms = now_ms();
+	e->resync_ms = clock_ms();
 	e->resync++;
 	e->syncing = true;
 	err = dump_bridge(e);
@@ -223,7 +215,7 @@ static int resync(struct endpoints *e)
 static void resync_if_due(void *arg)
 {
 	struct endpoints *e = arg;
-	uint64_t next = e->resync_ms + RESYNC_INTERVAL_MS, now = now_ms();
+	uint64_t next = e->resync_ms + RESYNC_INTERVAL_MS, now = clock_ms();
 	int err;
 
 	if (!e->resync_due)
@@ -322,7 +314,7 @@ void endpoints_hint(struct endpoints *e, uint32_t addr, uint32_t ifindex)
 		return;
 	if (s->ifindex && s->ifindex == ifindex)
 		return;
-	now = now_ms();
+	now = clock_ms();
 	if (s->hint_ms && now - s->hint_ms < HINT_INTERVAL_MS)
 		return;
 	s->hint_ms = now;
@@ -377,7 +369,7 @@ int endpoints_open(struct loop *loop, const char *bridge, struct prefix4 subnet,
 	TAILQ_INIT(&e->queue);
 	/* Without a seed the table still works, only predictably. */
 	if (getrandom(&e->seed, sizeof(e->seed), GRND_NONBLOCK) < 0)
-		e->seed = now_ms();
+		e->seed = clock_ms();
 	err = e->slots ? start(e) : -ENOMEM;
 	if (err) {
 		endpoints_close(e);

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base64.h"
+#include "clock.h"
 #include "http.h"
 #include "util.h"
 
@@ -24,7 +24,7 @@ struct watch {
 	void *arg;
 	bool created;
 	int err; /* why it is over */
-	time_t started; /* CLOCK_BOOTTIME */
+	uint64_t started; /* by clock_ms() */
 };
 
 struct etcd {
@@ -557,14 +557,6 @@ static int on_line(char *line, size_t len, void *arg)
 	return e->watch.err;
 }
 
-static time_t now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec;
-}
-
 int etcd_watch(struct etcd *e, const char *prefix, int64_t revision, etcd_kv_fn fn, void *arg)
 {
 	char url[URL_MAX];
@@ -581,7 +573,8 @@ int etcd_watch(struct etcd *e, const char *prefix, int64_t revision, etcd_kv_fn 
 	snprintf(url, sizeof(url), "%s/v3/watch", etcd_endpoint(e));
 	http.body = body;
 	http.authorization = e->token[0] ? e->token : NULL;
-	e->watch = (struct watch){.revision = revision, .fn = fn, .arg = arg, .started = now_s()};
+	e->watch =
+		(struct watch){.revision = revision, .fn = fn, .arg = arg, .started = clock_ms()};
 	return http_stream_start(e->http, &http, on_line, e);
 }
 
@@ -595,7 +588,7 @@ int etcd_watch_wait(struct etcd *e, unsigned int timeout_ms)
 	err = http_stream_wait(e->http, timeout_ms, reason);
 	if (err && err != e->watch.err)
 		fail(e, err, "%s: %s", etcd_endpoint(e), reason);
-	if (err == 0 && !e->watch.created && (now_s() - e->watch.started) * 1000 >= ETCD_REQUEST_MS)
+	if (err == 0 && !e->watch.created && clock_ms() - e->watch.started >= ETCD_REQUEST_MS)
 		err = fail(e, -ETIMEDOUT, "%s: no answer to the watch", etcd_endpoint(e));
 	if (err == 0)
 		return 0;

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause */
 /* A worker: one queue of the device and one socket, in turns and by bursts. */
 #include <sys/epoll.h>
-#include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "forward_priv.h"
 #include "util.h"
 
@@ -13,14 +13,6 @@ struct watch {
 	int fds[FORWARD_SIDES];
 	uint64_t rests_until[FORWARD_SIDES]; /* 0: is waited for */
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 static void watch_add(const struct watch *w, int fd, uint32_t tag)
 {
@@ -32,7 +24,7 @@ static void watch_add(const struct watch *w, int fd, uint32_t tag)
 static void watch_rest(struct watch *w, enum forward_side side)
 {
 	epoll_ctl(w->epoll_fd, EPOLL_CTL_DEL, w->fds[side], NULL);
-	w->rests_until[side] = now_ms() + FORWARD_REST_MS;
+	w->rests_until[side] = clock_ms() + FORWARD_REST_MS;
 }
 
 static bool is_resting(const struct watch *w)
@@ -46,7 +38,7 @@ static bool is_resting(const struct watch *w)
 static void end_rests(struct watch *w)
 {
 	for (int side = 0; side < FORWARD_SIDES; side++)
-		if (w->rests_until[side] && w->rests_until[side] <= now_ms()) {
+		if (w->rests_until[side] && w->rests_until[side] <= clock_ms()) {
 			watch_add(w, w->fds[side], (uint32_t)side);
 			w->rests_until[side] = 0;
 		}

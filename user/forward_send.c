@@ -7,31 +7,22 @@
 #include <netinet/ip_icmp.h>
 #include <sys/socket.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "forward_priv.h"
 #include "segment.h"
 #include "util.h"
 
 /* ICMP errors a process may send: 100 a second, up to 50 of them at once. */
-#define NSEC_PER_SEC 1000000000ULL
 #define ICMP_COST_NS (NSEC_PER_SEC / 100)
 #define ICMP_BURST_NS (50 * ICMP_COST_NS)
 /* RFC 791: every link carries this much, so no smaller MTU is ever announced. */
 #define IP4_MIN_MTU 68
 
-static uint64_t now_ns(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (uint64_t)now.tv_sec * NSEC_PER_SEC + (uint64_t)now.tv_nsec;
-}
-
 /* The bucket of all threads, kept as the time at which it is full again. */
 static bool icmp_take_token(struct forward *fwd)
 {
-	uint64_t now = now_ns();
+	uint64_t now = clock_ns(CLOCK_MONOTONIC);
 	uint64_t full = atomic_load_explicit(&fwd->icmp_next_ns, memory_order_relaxed);
 	uint64_t next = (full > now ? full : now) + ICMP_COST_NS;
 

@@ -6,8 +6,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "util.h"
 
 #define CONNECT_MS 2000L
@@ -189,14 +189,6 @@ static int perform(struct http *http, int timeout_ms)
 	return 0;
 }
 
-static unsigned long now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (unsigned long)now.tv_sec * 1000 + (unsigned long)now.tv_nsec / 1000000;
-}
-
 static int fail(int err, const char *reason, char *error)
 {
 	snprintf(error, HTTP_ERROR_LEN, "%s", reason);
@@ -218,15 +210,14 @@ static int outcome(const struct transfer *t, char *error)
 
 static int post_wait(struct http *http, unsigned int timeout_ms, char *error)
 {
-	unsigned long end = now_ms() + timeout_ms, now;
+	uint64_t end = clock_ms() + timeout_ms;
 
 	while (!http->post.ended) {
-		int err;
+		int left = clock_left_ms(end), err;
 
-		now = now_ms();
-		if (now >= end)
+		if (left == 0)
 			return fail(-ETIMEDOUT, "no answer", error);
-		err = perform(http, (int)(end - now));
+		err = perform(http, left);
 		if (err)
 			return fail(err, strerror(-err), error);
 		/* The stream's end waits for http_stream_wait(), but must not keep us spinning. */
@@ -295,8 +286,8 @@ static int stream_end(struct http *http, char *error)
 
 int http_stream_wait(struct http *http, unsigned int timeout_ms, char error[HTTP_ERROR_LEN])
 {
-	unsigned long end = now_ms() + timeout_ms, now = 0;
-	int err;
+	uint64_t end = clock_ms() + timeout_ms;
+	int left, err;
 
 	do {
 		err = hand_over_lines(http);
@@ -306,11 +297,11 @@ int http_stream_wait(struct http *http, unsigned int timeout_ms, char error[HTTP
 			return 0;
 		if (http->stream.ended)
 			return stream_end(http, error);
-		now = now_ms();
-		err = perform(http, now < end ? (int)(end - now) : 0);
+		left = clock_left_ms(end);
+		err = perform(http, left);
 		if (err)
 			return fail(err, strerror(-err), error);
-	} while (now < end);
+	} while (left > 0);
 	return 0;
 }
 

@@ -10,8 +10,8 @@
 #include <microhttpd.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 #include "util.h"
 
 #define HTTP_CONNECTIONS 16U
@@ -22,7 +22,7 @@
 
 struct connection {
 	int fd; /* libmicrohttpd's; -1: a free slot */
-	int64_t deadline;
+	uint64_t deadline; /* by clock_ms() */
 };
 
 struct http_server {
@@ -68,20 +68,12 @@ int http_address_parse(const char *text, struct sockaddr_in *out)
 	return 0;
 }
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* Connections. */
 
 static void expire(void *arg)
 {
 	struct http_server *server = arg;
-	int64_t now = now_ms(), next = INT64_MAX;
+	uint64_t now = clock_ms(), next = UINT64_MAX;
 
 	for (size_t i = 0; i < HTTP_CONNECTIONS; i++) {
 		const struct connection *c = &server->connections[i];
@@ -94,8 +86,8 @@ static void expire(void *arg)
 		else if (c->deadline < next)
 			next = c->deadline;
 	}
-	if (next != INT64_MAX)
-		loop_timer_arm(server->expiry, (uint64_t)(next - now), 0);
+	if (next != UINT64_MAX)
+		loop_timer_arm(server->expiry, next - now, 0);
 }
 
 /* All live equally long, so the oldest is due first and later ones need not touch the timer. */
@@ -114,7 +106,7 @@ static void connection_begin(struct http_server *server, int fd)
 	}
 	if (!slot) /* more than the daemon was told to accept */
 		return;
-	*slot = (struct connection){.fd = fd, .deadline = now_ms() + HTTP_LIFETIME_MS};
+	*slot = (struct connection){.fd = fd, .deadline = clock_ms() + HTTP_LIFETIME_MS};
 	if (first)
 		loop_timer_arm(server->expiry, HTTP_LIFETIME_MS, 0);
 }

@@ -5,35 +5,27 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "util.h"
 
 #define BATCH 4096 /* more than any bucket of the table holds */
 #define REST_MS 10
-#define MAX_AGE_S 30
+#define MAX_AGE_MS 30000
 
 struct map_count {
 	int fd;
 	struct bpf_map_info info;
 	struct loop_timer *timer;
 	int64_t entries; /* the latest count; -1: none */
-	time_t counted; /* when; 0: never */
+	uint64_t counted; /* when, by clock_ms(); 0: never */
 	/* Of the walk that is going on. */
 	bool walking;
 	bool begun; /* position is valid */
 	uint32_t position;
 	int64_t found;
 };
-
-static time_t now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec;
-}
 
 /* One batch. -ENOENT: that was the last one. */
 static int count_batch(struct map_count *c)
@@ -65,13 +57,13 @@ static void walk(void *arg)
 	if (err != -ENOENT)
 		log_debug("%s: cannot be counted: %s", c->info.name, strerror(-err));
 	c->entries = err == -ENOENT ? c->found : -1;
-	c->counted = now_s();
+	c->counted = clock_ms();
 	c->walking = false;
 }
 
 int64_t map_count_entries(struct map_count *c)
 {
-	if (!c->walking && (!c->counted || now_s() - c->counted >= MAX_AGE_S)) {
+	if (!c->walking && (!c->counted || clock_ms() - c->counted >= MAX_AGE_MS)) {
 		c->walking = true;
 		c->begun = false;
 		c->found = 0;

@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <linux/neighbour.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "util.h"
 
@@ -39,14 +39,6 @@ struct neighbours {
 	size_t n_buckets; /* a power of 2 */
 	size_t n;
 };
-
-static uint64_t now_ms(void)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_BOOTTIME, &ts);
-	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
-}
 
 static struct neighbour **bucket(struct neighbour **buckets, size_t n_buckets, uint32_t ifindex,
 				 uint32_t addr)
@@ -129,7 +121,7 @@ static void observe(struct neighbours *t, struct neighbour *n, uint16_t state, c
 		return;
 	}
 	if (!n->lost_ms)
-		n->lost_ms = now_ms();
+		n->lost_ms = clock_ms();
 	if (state & NUD_FAILED)
 		set_resolved(t, n, NULL);
 }
@@ -168,7 +160,7 @@ static void ask(struct neighbours *t, struct neighbour *n)
 {
 	int err;
 
-	n->next_ask_ms = now_ms() + n->backoff_ms;
+	n->next_ask_ms = clock_ms() + n->backoff_ms;
 	n->backoff_ms = 2 * n->backoff_ms < BACKOFF_MAX_MS ? 2 * n->backoff_ms : BACKOFF_MAX_MS;
 	err = rtnl_neigh_use(t->nl, n->link->ifindex, n->addr, true);
 	if (err)
@@ -198,7 +190,7 @@ static bool wants_answer(const struct neighbour *n)
 /* Do what n is due for. True while it must be looked at again. */
 static bool attend(struct neighbours *t, struct neighbour *n)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	if (!wants_answer(n))
 		return false;
@@ -385,7 +377,7 @@ void neighbours_restart(struct neighbours *t, const struct rtnl_link *link)
 
 void neighbour_probe(struct neighbours *t, struct neighbour *n)
 {
-	uint64_t now = now_ms();
+	uint64_t now = clock_ms();
 
 	if (!n->link->up || (n->probed_ms && now < n->probed_ms + PROBE_INTERVAL_MS))
 		return;

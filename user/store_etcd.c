@@ -11,6 +11,7 @@
 #include <sys/eventfd.h>
 #include <sys/random.h>
 
+#include "clock.h"
 #include "log.h"
 #include "registry_cache.h"
 #include "store_etcd_priv.h"

@@ -9,8 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/random.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "store_etcd_priv.h"
 
@@ -18,14 +18,6 @@
 #define CANDIDATES 100
 /* Of two that both think they are right, neither shall keep the other busy. */
 #define RECLAIM_MS 60000
-
-uint64_t clock_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
-}
 
 const char *own_path(const struct etcd_store *s, struct prefix4 subnet, char *buf)
 {

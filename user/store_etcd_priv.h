@@ -59,9 +59,6 @@ struct etcd_store {
 	unsigned int refusals; /* logged since */
 };
 
-/* CLOCK_BOOTTIME: no change of the wall clock ends a lease, and a suspended node's goes on. */
-uint64_t clock_ms(void);
-
 /* Keeps the reason for whom it may concern and returns err. */
 int etcd_store_fail(struct etcd_store *s, int err, const char *format, ...)
 	__attribute__((format(printf, 3, 4)));

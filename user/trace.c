@@ -8,6 +8,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "clock.h"
 #include "format.h"
 #include "ip4.h"
 #include "netconf.h"
@@ -346,13 +347,11 @@ void trace_tap_write(struct trace_tap *tap, struct weft_trace *record, const voi
 {
 	static _Thread_local uint32_t turn;
 	uint32_t sample = __atomic_load_n(&tap->wish.sample, __ATOMIC_RELAXED);
-	struct timespec now;
 
 	if (!weft_trace_wants(&tap->wish, record->hook, record->verdict, record->reason) ||
 	    (sample > 1 && ++turn % sample))
 		return;
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	record->time = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+	record->time = clock_ns(CLOCK_MONOTONIC);
 	record->protocol = htons(ETHERTYPE_IP4);
 	record->head_len = (uint8_t)(len < WEFT_TRACE_HEAD ? len : WEFT_TRACE_HEAD);
 	memcpy(record->head, head, record->head_len);

@@ -7,8 +7,8 @@
 #include <net/if.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 
+#include "clock.h"
 #include "datapath.h"
 #include "log.h"
 #include "text.h"
@@ -49,14 +49,6 @@ struct tracer {
 	uint64_t random;
 };
 
-static uint64_t now_ns(clockid_t clock)
-{
-	struct timespec now;
-
-	clock_gettime(clock, &now);
-	return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* Clients. */
 
 static bool has_clients(const struct tracer *tr)
@@ -88,7 +80,7 @@ static struct weft_trace_wish common_wish(const struct tracer *tr)
 			wish.sample = filter->sample;
 	}
 	wish.host = any ? 0 : htonl(host);
-	wish.until = now_ns(CLOCK_MONOTONIC) + WEFT_TRACE_LEASE_MS * 1000000ULL;
+	wish.until = clock_ns(CLOCK_MONOTONIC) + WEFT_TRACE_LEASE_MS * NSEC_PER_MSEC;
 	return wish;
 }
 
@@ -298,7 +290,7 @@ static void on_tick(void *arg)
 
 	if (!has_clients(tr))
 		return;
-	tr->epoch = ((double)now_ns(CLOCK_REALTIME) - (double)now_ns(CLOCK_MONOTONIC)) / 1e9;
+	tr->epoch = ((double)clock_ns(CLOCK_REALTIME) - (double)clock_ns(CLOCK_MONOTONIC)) / 1e9;
 	memset(tr->names, 0, sizeof(tr->names));
 	tr->left = BURST;
 	if (tr->ring)
@@ -353,7 +345,7 @@ int tracer_add(struct tracer *tr, const struct datapath *datapath, const struct 
 		return err;
 	client->fd = fd;
 	client->filter = filter;
-	client->since = now_ns(CLOCK_MONOTONIC);
+	client->since = clock_ns(CLOCK_MONOTONIC);
 	err = loop_add(tr->loop, fd, on_client, client);
 	if (err) {
 		client->fd = -1;
@@ -381,7 +373,7 @@ int tracer_open(struct loop *loop, struct tracer **out)
 	if (!tr)
 		return -ENOMEM;
 	tr->loop = loop;
-	tr->random = now_ns(CLOCK_MONOTONIC) | 1;
+	tr->random = clock_ns(CLOCK_MONOTONIC) | 1;
 	for (size_t i = 0; i < CLIENTS; i++)
 		tr->clients[i] = (struct client){.tracer = tr, .fd = -1};
 	err = loop_timer_new(loop, on_tick, tr, &tr->timer);

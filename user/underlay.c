@@ -4,8 +4,8 @@
 #include <errno.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "log.h"
 #include "neighbour.h"
 #include "netlink.h"
@@ -27,7 +27,7 @@
  * an interface. Each peer is therefore looked up again this often, a slice per REFRESH_MS.
  */
 #define REFRESH_S 30
-#define LEARNT_S 600 /* net/ipv4/route.c, DEFAULT_MTU_EXPIRES */
+#define LEARNT_MS 600000 /* net/ipv4/route.c, DEFAULT_MTU_EXPIRES */
 #define REFRESH_MS 1000
 
 /* An output device that some peer's route has or had. */
@@ -42,7 +42,7 @@ struct peer {
 	uint32_t ip;
 	uint32_t route_mtu; /* 0: the device's */
 	uint32_t learnt_mtu; /* 0: none; see underlay_learn_mtu() */
-	time_t learnt_until; /* CLOCK_BOOTTIME */
+	uint64_t learnt_until; /* by clock_ms() */
 	bool dirty; /* its route must be looked up again */
 	struct device *device; /* NULL: no usable route */
 	struct neighbour *neighbour;
@@ -153,14 +153,6 @@ static bool is_same_nexthop(const struct nexthop *a, const struct nexthop *b)
 	       a->gateway == b->gateway && a->mtu == b->mtu && a->asymmetric == b->asymmetric;
 }
 
-static time_t now_s(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_BOOTTIME, &now);
-	return now.tv_sec;
-}
-
 /* What is not known is 0. */
 static struct nexthop current_nexthop(const struct peer *p)
 {
@@ -172,7 +164,7 @@ static struct nexthop current_nexthop(const struct peer *p)
 	link = &p->device->link;
 	hop.ifindex = link->up ? link->ifindex : 0;
 	hop.mtu = p->route_mtu && p->route_mtu < link->mtu ? p->route_mtu : link->mtu;
-	if (p->learnt_mtu && p->learnt_mtu < hop.mtu && now_s() < p->learnt_until)
+	if (p->learnt_mtu && p->learnt_mtu < hop.mtu && clock_ms() < p->learnt_until)
 		hop.mtu = p->learnt_mtu;
 	memcpy(hop.src_mac, link->mac, sizeof(hop.src_mac));
 	if (!p->neighbour)
@@ -588,7 +580,7 @@ void underlay_learn_mtu(struct underlay *u, uint32_t public_ip, uint32_t mtu)
 	if (!p || mtu > p->nexthop.mtu)
 		return;
 	p->learnt_mtu = mtu;
-	p->learnt_until = now_s() + LEARNT_S;
+	p->learnt_until = clock_ms() + LEARNT_MS;
 	update_peer(u, p);
 }
 

@@ -6,34 +6,26 @@
 #include <poll.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
+#include "clock.h"
 #include "netconf.h"
 #include "store.h"
 #include "util.h"
 
 #define WAIT_MS 10000
 
-static int64_t now_ms(void)
-{
-	struct timespec now;
-
-	clock_gettime(CLOCK_MONOTONIC, &now);
-	return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static bool has_news(struct store *store, int64_t until_ms)
+static bool has_news(struct store *store, uint64_t until_ms)
 {
 	struct pollfd fd = {.fd = store_fd(store), .events = POLLIN};
-	int64_t left = until_ms - now_ms();
+	int left = clock_left_ms(until_ms);
 
-	return left > 0 && poll(&fd, 1, (int)left) > 0;
+	return left > 0 && poll(&fd, 1, left) > 0;
 }
 
 /* What is not there at once comes in its own time, after endpoints that fail, or never. */
 static int read_store(struct store *store, struct netconf *conf, char error[NETCONF_ERROR_LEN])
 {
-	int64_t until_ms = now_ms() + WAIT_MS;
+	uint64_t until_ms = clock_ms() + WAIT_MS;
 	int err = store_read(store, conf, error);
 
 	while (err == -EAGAIN && has_news(store, until_ms)) {
