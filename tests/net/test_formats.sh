@@ -14,7 +14,7 @@ BYTES=${BYTES:-16000000} # of each transfer; 64000000 is the long variant
 SIZES="20x8 20x100 20x1000 20x1422"
 PLAIN_MTU=1450 # of the pods: fits every format
 
-# talks LABEL: pods of nodes 1 and 2, both ways
+# talks LABEL [POD]: pods of nodes 1 and 2, both ways. POD: whose bursts nobody can cut
 talks() {
 	local a b
 	serve 1p1 2p1 || return
@@ -24,7 +24,12 @@ talks() {
 		check "$1: TCP from pod $a" tcp ${a}p1 "$(addr ${b}p1)" $BYTES
 		# shellcheck disable=SC2086 # a list of words
 		check "$1: UDP from pod $a" udp ${a}p1 "$(addr ${b}p1)" $SIZES
-		check "$1: bursts of UDP from pod $a" burst ${a}p1 "$(addr ${b}p1)" 40x1422 7x1001
+		if [ "${2:-}" = $a ]; then
+			skip "$1: bursts of UDP from pod $a" "a raw socket does not hear where to cut"
+		else
+			check "$1: bursts of UDP from pod $a" \
+				burst ${a}p1 "$(addr ${b}p1)" 40x1422 7x1001
+		fi
 	done
 }
 
@@ -307,6 +312,12 @@ own_mac() {
 
 device_mac() { [ "$(ip -n "$LAB-n1" -j link show flannel0-vx | jq -r '.[0].address')" = "$1" ]; }
 
+# uncut FORMAT TIER WIRE: whose bursts come whole to a raw socket, by docs/kernels.md
+uncut() {
+	[ "$1 $2 $3" = "ipip tun superpacket" ] || return 0
+	! in_ns "$LAB-n2" ethtool -k flannel.ipip | grep -q "^tx-udp-segmentation: on" || echo 2
+}
+
 # with_tiers FORMAT
 with_tiers() {
 	local wire tier label
@@ -315,7 +326,7 @@ with_tiers() {
 			label="kernel $1 and $tier, $wire wire"
 			check "$label: raised" with_kernel "$1" $tier $wire || continue
 			mark 1
-			talks "$label"
+			talks "$label" "$(uncut "$1" $tier $wire)"
 			check "$label: its format" eval \
 				"weft_on 1 peers -j | jq -e '.[0].backend == \"$1\"'"
 			[ $tier = tun ] || check "$label: it was fast" kernel_fast "$1"
