@@ -326,7 +326,7 @@ count_of() { "$NETBIN/foreign" count "$(cat "$WORK/id.$1")"; }
 FLOW_PORT=7001
 # Datagrams a second, unless told
 FLOW_RATE=$((10000 / SLOWNESS))
-FLOW_S=${FLOW_S:-$((900 * SLOWNESS))} # at most
+FLOW_S=${FLOW_S:-$((SLOWNESS > 1 ? 3600 : 900))} # at most
 declare -A FLOW_SENDER FLOW_RECEIVER
 
 # flow_start FROM TO [RATE]: until flow_end, one flow to a pod at a time
