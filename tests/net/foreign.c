@@ -96,7 +96,7 @@ static void filter_attach(int prog, int ifindex, bool egress)
 {
 	DECLARE_LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = ifindex,
 			    .attach_point = egress ? BPF_TC_EGRESS : BPF_TC_INGRESS);
-	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog, .handle = 1, .priority = 1);
+	DECLARE_LIBBPF_OPTS(bpf_tc_opts, opts, .prog_fd = prog, .priority = 1);
 	int err = bpf_tc_hook_create(&hook);
 
 	if ((err && err != -EEXIST) || bpf_tc_attach(&hook, &opts))

@@ -56,20 +56,21 @@ take_over() {
 
 warm() { pings 1p1 10.244.2.2 && within 2 endpoint_known 1 && within 2 endpoint_known 2; }
 
+hows="tcx clsact" kind=link
 if ! linux_since 6.6; then
-	skip "programs of others beside weft's" "no TCX before Linux 6.6"
-	exit
+	skip "tcx: programs of others beside weft's" "no TCX before Linux 6.6"
+	hows=clsact kind=filter
 fi
 # weft's TCX links run behind the links that were there before, its filters behind all links and
 # filters of a lower priority.
-for how in tcx clsact; do
+for how in $hows; do
 	front="xdp wire port"
 	[ $how = tcx ] || front="$front wire_filter port_filter"
 	check "$how: two nodes" lab_up
 	serve 1p1 2p1
 	check "$how: somebody's XDP program at the wire" foreign xdp xdp wire0
-	check "$how: somebody's program at the wire" foreign wire link wire0 ingress
-	check "$how: and at the pod's port" foreign port link veth1 ingress
+	check "$how: somebody's program at the wire" foreign wire $kind wire0 ingress
+	check "$how: and at the pod's port" foreign port $kind veth1 ingress
 	check "$how: and a filter at the wire" foreign wire_filter filter wire0 ingress
 	check "$how: and at the pod's port" foreign port_filter filter veth1 ingress
 	check "$how: agents get ready" lab_agents_start --datapath bpf --attach $how
@@ -77,9 +78,9 @@ for how in tcx clsact; do
 	# shellcheck disable=SC2086 # a list of words
 	check "$how: those in front of weft see what takes the fast path" \
 		sees $front -- $ROUNDS overlay_fast
-	check "$how: more at the wire" foreign wire2 link wire0 ingress
-	check "$how: and at the pod's port" foreign port2 link veth1 ingress
-	check "$how: and at the overlay device's egress" foreign tun link flannel0 egress
+	check "$how: more at the wire" foreign wire2 $kind wire0 ingress
+	check "$how: and at the pod's port" foreign port2 $kind veth1 ingress
+	check "$how: and at the overlay device's egress" foreign tun $kind flannel0 egress
 	check "$how: those at the wire see what weft leaves to the stack" \
 		sees xdp wire wire2 wire_filter -- $PINGS underlay
 	check "$how: those at the port, too" sees port port2 port_filter -- $PINGS outside
