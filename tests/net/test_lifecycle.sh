@@ -3,7 +3,7 @@
 # Agents are killed, replaced, doubled, stopped and cleaned up, change their tier and identity, and
 # are refused what they may not have. The load is 10,000 numbered datagrams a second each way, of
 # which none may be lost, and connections that idle.
-# ROUNDS=20 DEAD=10 (seconds without an agent) is the long variant.
+# ROUNDS=20 DEAD=30 (seconds without an agent) is the long variant.
 # shellcheck source-path=SCRIPTDIR source=lib.sh
 . "$(dirname "$0")/lib.sh"
 # shellcheck source=lives.sh
